@@ -1,0 +1,117 @@
+# todod. `make help` lists the targets. SANITIZE=address,undefined or thread, DEV=1 (warnings stop the build), CC=clang.
+
+VERSION  = 0.1.0
+PREFIX   = /usr/local
+PYTHON   = /usr/bin/python3
+SANITIZE =
+BUILD    = build$(if $(SANITIZE),/$(SANITIZE))
+MODULES  = libmongoc-1.0 jansson uuid sqlite3 inih
+
+WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wcast-qual -Wwrite-strings -Wformat=2 -Wstrict-prototypes \
+           -Wmissing-prototypes -Wpointer-arith -fno-common $(if $(DEV),-Werror)
+OPTIMIZE = -O2
+# Asserts stay in release builds: a worker that breaks a contract dies, and the master replaces it.
+CFLAGS   = $(OPTIMIZE) -g -fstack-protector-strong $(if $(SANITIZE),-fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2)
+override CFLAGS += -std=gnu17 -D_GNU_SOURCE -DTODOD_VERSION='"$(VERSION)"' -pthread $(WARN) -Iinclude -Isrc \
+           $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) $(shell pkg-config --cflags $(MODULES) 2>/dev/null | sed 's/-I/-isystem /g')
+override LDLIBS += $(shell pkg-config --libs $(MODULES) 2>/dev/null)
+
+SOURCES  = $(wildcard src/*/*.c) src/main.c
+OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
+LIBRARY  = $(filter-out %/src/main.o,$(OBJECTS))
+UNITS    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+FUZZERS  = $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+# What has to be there, as PROBE=PACKAGE: bin, a program; pc, a pkg-config module; file; py, a Python module.
+BUILD_NEEDS = bin:cc=gcc file:/usr/include/stdio.h=libc6-dev bin:pkg-config=pkg-config pc:libmongoc-1.0=libmongoc-dev \
+           pc:hiredis=libhiredis-dev pc:jansson=libjansson-dev pc:uuid=uuid-dev pc:sqlite3=libsqlite3-dev pc:inih=libinih-dev
+TEST_NEEDS = $(BUILD_NEEDS) pc:cmocka=libcmocka-dev py:pytest=python3-pytest py:pymongo=python3-pymongo bin:pip3=python3-pip \
+           bin:redis-server=redis-server bin:mongod|file:/usr/lib/x86_64-linux-gnu/libcurl.so.4=libcurl4 bin:curl=curl \
+           bin:http=httpie bin:wrk=wrk bin:nginx=nginx-light bin:clang=clang bin:clang-format=clang-format \
+           bin:valgrind=valgrind bin:strace=strace bin:ss=iproute2 bin:ps=procps bin:taskset=util-linux bin:sqlite3=sqlite3
+
+run_units = @for t in $(UNITS); do BUILD=$(BUILD) SANITIZE=$(SANITIZE) tests/unit/run $$t || exit 1; done
+run_fuzzers = @for t in $(FUZZERS); do tests/fuzz/run $$t $(or $(FUZZ_SECONDS),10) || exit 1; done
+
+MAKEFLAGS += -j$(shell nproc)
+
+all: $(BUILD)/todod ## build build/todod (the default)
+
+debug: ## the same without optimisation
+	$(MAKE) all BUILD=build/debug OPTIMIZE=-O0
+
+run: build-needs ## install what is missing, build, and serve 127.0.0.1:8080; ARGS='--listen …'
+	$(MAKE) all && exec $(BUILD)/todod $(ARGS)
+
+test: test-needs ## install what is missing, build, and run every test
+	$(MAKE) check
+
+check: all $(UNITS) $(FUZZERS) ## every test, with what is installed already
+	$(run_units)
+	$(run_fuzzers)
+	BUILD=$(BUILD) SANITIZE=$(SANITIZE) $(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/integration tests/fault
+
+unit: $(UNITS) ## the unit tests alone
+	$(run_units)
+
+fuzz: $(FUZZERS) ## each fuzz target for FUZZ_SECONDS (10), old finds first
+	$(run_fuzzers)
+
+bench: test-needs ## ratios against a bare epoll loop, libmongoc and SQLite alone
+	$(MAKE) all && $(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
+
+lint: ## layering, third-party headers, banned functions, format
+	tests/lint
+
+fmt: ## format the sources in place
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+install: all ## into $(DESTDIR)$(PREFIX)
+	install -D -m 755 $(BUILD)/todod $(DESTDIR)$(PREFIX)/sbin/todod
+	install -D -m 644 conf/todod.conf $(DESTDIR)$(PREFIX)/share/doc/todod/todod.conf
+
+uninstall: ## what install put there
+	rm -f $(DESTDIR)$(PREFIX)/sbin/todod $(DESTDIR)$(PREFIX)/share/doc/todod/todod.conf
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+build-needs:
+	@$(call install_missing,$(BUILD_NEEDS))
+test-needs:
+	@$(call install_missing,$(TEST_NEEDS))
+
+define install_missing
+set -e; missing=; \
+has() { case $$1 in bin:*) command -v $${1#bin:} ;; pc:*) pkg-config --exists $${1#pc:} ;; file:*) test -e $${1#file:} ;; \
+	py:*) $(PYTHON) -c "import $${1#py:}" ;; esac >/dev/null 2>&1; }; \
+for need in $(foreach n,$(1),'$(n)'); do probes=$${need%=*}; \
+	has $${probes%%|*} || has $${probes##*|} || missing="$$missing $${need##*=}"; done; \
+if [ -n "$$missing" ]; then \
+	sudo=; [ $$(id -u) = 0 ] || sudo=sudo; \
+	command -v apt-get >/dev/null && { [ -z "$$sudo" ] || command -v sudo >/dev/null; } || \
+		{ echo "todod needs these packages of Debian (or what your system calls them):$$missing" >&2; exit 69; }; \
+	echo "installing from Debian's packages:$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+	$$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null 2>&1 || { $$sudo apt-get update -qq && \
+	$$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }; \
+fi
+endef
+
+$(BUILD)/todod: $(OBJECTS)
+	@echo "  LD $@"
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D); echo "  CC $<"
+	@$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/unit/%: tests/unit/%.c $(LIBRARY)
+	@mkdir -p $(@D); echo "  CC $<"
+	@$(CC) $(CFLAGS) $(LDFLAGS) -MMD -MP -o $@ $(filter %.c %.o,$^) $(LDLIBS) -lcmocka
+build/fuzz/%: tests/fuzz/%.c $(wildcard src/base/*.c src/http/*.c src/todo/*.c)
+	@mkdir -p $(@D); echo "  CC $<"
+	@clang $(filter-out -fstack-protector-strong,$(CFLAGS)) -fsanitize=fuzzer,address,undefined -MMD -MP -o $@ $(filter %.c,$^) $(LDLIBS)
+
+-include $(OBJECTS:.o=.d) $(UNITS:=.d)
+.PHONY: all debug run test check unit fuzz bench lint fmt install uninstall clean help build-needs test-needs

@@ -1,0 +1,56 @@
+/*
+ * struct response to bytes. Only the fields that an answer needs are sent: Date, then what is set here.
+ */
+#ifndef HTTP_RESPONSE_H
+#define HTTP_RESPONSE_H
+
+#include "base/buf.h"
+#include "http/request.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { HTTP_DATE_BYTES = 29 }; /* "Sun, 06 Nov 1994 08:49:37 GMT" */
+
+enum response_type { RESPONSE_NO_BODY, RESPONSE_JSON, RESPONSE_PROBLEM };
+
+struct response {
+	uint16_t status;
+	enum response_type type;   /* RESPONSE_NO_BODY: for 204; no Content-Length either */
+	bool close;                /* "Connection: close", and the connection ends after this answer */
+	uint32_t retry_after_s;    /* 0: none */
+	struct slice allow;        /* views: valid until response_write returns; empty: field absent */
+	struct buf location, link; /* owned, kept for the next answer */
+	struct buf body;           /* owned */
+	struct slice shared_body;  /* sent instead of `body` when its data is not NULL */
+};
+
+/* Clears everything, keeps the memory of the bufs. */
+void response_reset(struct response *res);
+void response_release(struct response *res);
+
+/* Makes *res a problem+json (RFC 9457) with the standard title of `status`. `detail` is plain text without
+ * quotes, backslashes and control characters: a literal, or made from numbers. */
+void response_problem(struct response *res, uint16_t status, const char *detail);
+
+/* Same, with a printf format for the detail. */
+void response_problem_format(struct response *res, uint16_t status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+struct response_context {
+	const char *date; /* HTTP_DATE_BYTES */
+	bool head_only;   /* the request was HEAD: the same fields, no body (RFC 9110 section 9.3.2) */
+	uint8_t minor;    /* of the request: a kept-alive 1.0 connection is told so */
+	bool keep_alive;  /* what the request allows; `close` in the response overrides it */
+};
+
+/* Appends the bytes of the answer to out. */
+void response_write(const struct response *res, const struct response_context *context, struct buf *out);
+
+/* IMF-fixdate (RFC 9110 section 5.6.7), independent of the locale. */
+void response_format_date(int64_t epoch_s, char date[HTTP_DATE_BYTES]);
+
+/* The reason phrase, e.g. "Not Found"; "" for a status that todod never sends. */
+struct slice response_reason(uint16_t status);
+
+#endif
