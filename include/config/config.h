@@ -61,8 +61,8 @@ int config_load(struct config *c, struct config_sources *s, enum config_action *
 		char *const argv[], char *const environment[], struct err *err);
 void config_release(struct config *c, struct config_sources *s);
 
-/* The place where the value of `key` was set, e.g. "todod.conf:3" or "default"; a view, valid until
- * config_release. */
+/* The place where the value of `key` was set: "todod.conf:3" (of a list: "todod.conf:3, todod.conf:5"),
+ * "TODOD_WORKERS", "--workers" or "default"; a view, valid until config_release. */
 const char *config_place(const struct config_sources *s, const char *key);
 
 /* Every key, its value and where it came from, in the format of the file; passwords in URIs are masked. */
@@ -71,12 +71,14 @@ void config_dump(const struct config *c, const struct config_sources *s, FILE *o
 /* What -h prints. */
 void config_help(FILE *out);
 
-/* `uri` with the password between ':' and '@' of its authority replaced by "***". Returns owned. */
+/* `uri` with the password between ':' and '@' of its authority replaced by "***", and so the options of
+ * MongoDB's URIs that hold secrets. Of a URI with unescaped '@', '/' or '?' in its password it hides more
+ * than that. Returns owned. */
 char *config_mask_password(const char *uri);
 
-/* 2 × cores + 1, where cores is what affinity (sched_getaffinity(2)) and the cgroup's CPU quota leave to this
- * process: at least 1. `cgroup_root` is "/sys/fs/cgroup", `proc_cgroup` "/proc/self/cgroup": other paths are
- * for tests. */
+/* 2 × cores + 1, at most 1024, where cores is what affinity (sched_getaffinity(2)) and the cgroup's CPU quota
+ * leave to this process: at least 1. `cgroup_root` is "/sys/fs/cgroup", `proc_cgroup` "/proc/self/cgroup":
+ * other paths are for tests. */
 uint32_t config_default_workers(const char *cgroup_root, const char *proc_cgroup);
 
 /* One listen address, cut into its parts. */
