@@ -54,9 +54,9 @@ struct request {
 	uint64_t content_length; /* 0 when absent or chunked */
 	struct span method_text, target;
 	struct span content_type; /* the field's value; empty unless has_content_type */
-	struct span body;         /* decoded; complete once the parser says HTTP_PARSE_DONE */
+	struct span body;         /* decoded; complete once the parser says PARSE_DONE */
+	uint32_t field_count;     /* trailers are checked and dropped: not in here */
 	struct field fields[HTTP_FIELDS_MAX_COUNT];
-	uint32_t field_count; /* trailers are checked and dropped: not in here */
 };
 
 static inline struct slice request_view(const struct request *r, struct span s)
@@ -66,5 +66,8 @@ static inline struct slice request_view(const struct request *r, struct span s)
 
 /* The method's name, e.g. "GET"; "" for HTTP_METHOD_UNKNOWN. */
 struct slice http_method_name(enum http_method method);
+
+/* The method of that name; names are case-sensitive (RFC 9110 section 9.1). */
+enum http_method http_method_of(struct slice name);
 
 #endif
