@@ -54,16 +54,15 @@ int todo_cursor_read(struct todo_position *position, struct slice text);
  * A page of todos and the bytes they view, in one object that several requests may share. Counted by the
  * thread that holds it: a page is handed from a store thread to its worker's loop and never used by both.
  */
-enum { TODO_PAGE_MAX = 100 };
+enum { TODO_PAGE_MAX = 100 }; /* todos that a client may ask for at once */
 
 struct todo_page {
 	unsigned references;
-	size_t count;
+	size_t count, cap;
 	bool has_more;      /* further todos follow */
 	struct buf content; /* what todos[].content views, once todo_page_seal has been called */
 	struct buf json;    /* {"data": […]}, empty until todo_page_json has been called */
-	struct todo todos[TODO_PAGE_MAX];
-	size_t content_off[TODO_PAGE_MAX]; /* where todos[i].content starts in `content` */
+	struct todo *todos;
 };
 
 /* Returns owned: one reference. */
@@ -71,10 +70,14 @@ struct todo_page *todo_page_new(void);
 void todo_page_keep(struct todo_page *page);
 void todo_page_drop(struct todo_page *page); /* accepts NULL */
 
-/* Copies the todo and its content; at most TODO_PAGE_MAX of them. */
+/* Copies the todo and its content. */
 void todo_page_add(struct todo_page *page, const struct todo *todo);
 
 /* After the last todo_page_add: makes the contents point into the page. */
 void todo_page_seal(struct todo_page *page);
+
+/* The `count` todos from `first` on, as far as there are any, of a sealed page: a sealed page of its own, one
+ * reference. */
+struct todo_page *todo_page_slice(const struct todo_page *page, size_t first, size_t count);
 
 #endif
