@@ -34,7 +34,9 @@ struct store_session; /* per thread: a connection, or the right to one */
 
 enum store_access { STORE_READ, STORE_WRITE };
 
-/* Which part of the list: `count` todos (1 to TODO_PAGE_MAX) from position `start`, or behind `after`. */
+enum { STORE_PAGE_MAX = 1024 }; /* todos that a page query may ask for */
+
+/* Which part of the list: `count` todos (1 to STORE_PAGE_MAX) from position `start`, or behind `after`. */
 struct store_page_query {
 	uint32_t start; /* 0 when has_after */
 	uint32_t count;
@@ -63,8 +65,10 @@ struct store_settings {
 
 struct store_ops {
 	const char *name;
-	const char *const *schemes; /* how a URI of this store starts, NULL-terminated */
-	unsigned delete_threads;    /* 0: deletes travel with the other writes in one batch */
+	const char *(*library)(void); /* name and version, e.g. "SQLite 3.40.1" */
+	const char *const *schemes;   /* how a URI of this store starts, NULL-terminated */
+	unsigned delete_threads;      /* 0: deletes travel with the other writes in one batch */
+	uint32_t rows_per_query; /* a query costs as much as reading that many rows more in another one */
 
 	int (*check)(const char *uri, struct err *err);
 	int (*claim)(const char *uri, struct err *err);
@@ -98,6 +102,9 @@ struct store_session {
 /* The driver for a URI, or NULL. */
 const struct store_ops *store_ops_find(const char *uri);
 
+/* The library of the i-th driver, with its version; NULL beyond the last. */
+const char *store_library(size_t i);
+
 /* Does the URI parse? Touches nothing. Returns 0, or -1 and *err (EXIT_CODE_CONFIG). Never repeats a
  * password. */
 int store_check(const char *uri, struct err *err);
@@ -130,7 +137,7 @@ void store_end(struct store_session *session);
 /* Between store_begin and store_end. */
 enum store_status store_ping(struct store_session *session);
 
-/* Fills a page made by todo_page_new and seals it: STORE_OK or STORE_UNAVAILABLE. */
+/* Fills a page made by todo_page_new and seals it: STORE_OK or STORE_UNAVAILABLE (the page is empty then). */
 enum store_status store_page(struct store_session *session, const struct store_page_query *query,
 			     struct todo_page *page);
 
@@ -138,7 +145,7 @@ enum store_status store_page(struct store_session *session, const struct store_p
 enum store_status store_get(struct store_session *session, const struct uuid *id, struct todo_page *page);
 
 /* Does all of them, each with its own status, in one trip to the store where it can. When it returns, what is
- * STORE_OK is durable. */
+ * STORE_OK is durable. May be called again before store_end. */
 void store_write(struct store_session *session, struct store_write **writes, size_t count);
 
 /* Why the last call on this session failed: one line for the log, without content and without passwords; ""
@@ -147,5 +154,8 @@ const char *store_error(const struct store_session *session);
 
 /* Must a delete go to a thread of its own? The number of such threads, 0 for none. */
 unsigned store_delete_threads(const struct store *store);
+
+/* How many rows may be read in vain to save a query. */
+uint32_t store_rows_per_query(const struct store *store);
 
 #endif

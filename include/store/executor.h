@@ -1,0 +1,84 @@
+/*
+ * The store threads of one worker, and the queues before them. The event loop submits jobs and collects them;
+ * it never waits. The loop holds every deadline: a job that is late is abandoned by the loop, whatever its
+ * thread is doing.
+ *
+ * Three lanes, each a bounded queue with threads: reads (2 threads), writes (1, which takes everything that
+ * waits: group commit), and, for stores that want it, deletes (each alone). A lane's queue is taken from only
+ * when its thread can act (store_begin has succeeded), so a job that is still queued is known not to have
+ * begun. Pages share one query when it would read few rows in vain; it begins after all of their requests
+ * came.
+ *
+ *     QUEUED -> RUNNING -> DONE        a store thread
+ *     QUEUED -> (freed)                executor_abandon
+ *     RUNNING -> ABANDONED -> (freed)  executor_abandon, then the thread when it is done
+ */
+#ifndef STORE_EXECUTOR_H
+#define STORE_EXECUTOR_H
+
+#include "store/store.h"
+
+#include <stdatomic.h>
+
+enum { EXECUTOR_QUEUE_MAX = 512 }; /* jobs per lane */
+
+enum job_kind { JOB_PAGE, JOB_GET, JOB_PING, JOB_WRITE };
+
+enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_ABANDONED };
+
+/* Owns copies of its bytes: the request it came from may be gone. */
+struct job {
+	enum job_kind kind;
+	uint64_t owner;                /* the submitter's, untouched */
+	struct store_page_query query; /* JOB_PAGE */
+	bool has_limit;                /* JOB_PAGE: the submitter's note */
+	struct uuid id;                /* JOB_GET */
+	struct store_write write;      /* JOB_WRITE; write.todo.content views write.content */
+
+	enum store_status status; /* once collected */
+	struct todo_page *page;   /* JOB_PAGE, JOB_GET with STORE_OK: owned, perhaps shared with other jobs */
+
+	enum job_state state;    /* the executor's, under its lane's lock */
+	struct job *prev, *next; /* the executor's */
+};
+
+/* Returns owned. */
+struct job *job_new(enum job_kind kind, uint64_t owner);
+void job_free(struct job *job); /* accepts NULL */
+
+struct executor;
+
+/* Starts the threads, with all signals blocked. `store` is borrowed. Jobs wait until *setup_done is not 0.
+ * Returns owned, or NULL and *err. */
+struct executor *executor_open(struct store *store, uint32_t timeout_ms, const _Atomic uint32_t *setup_done,
+			       struct err *err);
+
+/* Readable when there is something to collect. */
+int executor_fd(const struct executor *ex);
+
+/* True: the job is taken. False: it is the caller's still, because the queue is full, or the store has been
+ * away for longer than a job may wait. */
+bool executor_submit(struct executor *ex, struct job *job);
+
+/* Wakes the threads for what was submitted since the last call. Once per batch of events: requests that came together wait together, and
+ * go to the store together. */
+void executor_wake(struct executor *ex);
+
+/* The jobs that are done, oldest first, through `next`: the caller's now. NULL when there are none. */
+struct job *executor_collect(struct executor *ex);
+
+enum job_fate {
+	JOB_NOT_BEGUN,   /* it never will */
+	JOB_BEGUN,       /* its outcome will not be known */
+	JOB_COLLECTABLE, /* it is done: executor_collect has it, and it is not abandoned */
+};
+
+/* Gives a submitted job up; it must not be used afterwards, save after JOB_COLLECTABLE, when executor_collect
+ * returns it. */
+enum job_fate executor_abandon(struct executor *ex, struct job *job);
+
+/* Asks the threads to leave and waits for them up to wait_ms. True: all have left, everything is freed.
+ * False: a thread hangs in the store; executor and store have to be left alone until the process exits. */
+bool executor_close(struct executor *ex, uint32_t wait_ms);
+
+#endif

@@ -1,0 +1,557 @@
+#include "store/executor.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "todo/todo_json.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	EXECUTOR_READERS = 2,
+	EXECUTOR_WRITERS = 1,
+	EXECUTOR_LANE_THREADS_MAX = 8,
+	EXECUTOR_STACK_BYTES = 512 * 1024,
+	EXECUTOR_VAIN_BYTES = 64 * 1024,
+	EXECUTOR_RETRY_MS = 50, /* before a store that refused at once is asked again */
+};
+
+enum lane_kind { LANE_READ, LANE_WRITE, LANE_DELETE, LANES };
+
+static const char *const lane_names[LANES] = {"reading", "writing", "deleting"};
+
+struct job_list {
+	struct job *head, *tail;
+	size_t count;
+};
+
+struct lane {
+	struct executor *executor;
+	enum lane_kind kind;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct job_list queue;
+	size_t to_wake;   /* jobs submitted since executor_wake: the loop's alone */
+	size_t row_bytes; /* of content, in pages read lately */
+	bool is_away;     /* said in the log: the store cannot act */
+	bool closing;
+	size_t thread_count;
+	size_t running; /* threads that have not left */
+	struct lane_thread {
+		struct lane *lane;
+		pthread_t id;
+		int64_t begin_since_ms; /* 0, or since when this thread has been waiting for the store to be
+					   able to act */
+	} threads[EXECUTOR_LANE_THREADS_MAX];
+};
+
+struct executor {
+	struct store *store;
+	uint32_t timeout_ms;
+	const _Atomic uint32_t *setup_done;
+	int event_fd;
+	pthread_mutex_t done_lock;
+	struct job_list done;
+	struct lane lanes[LANES];
+};
+
+/* ---- jobs and lists of them */
+
+struct job *job_new(enum job_kind kind, uint64_t owner)
+{
+	struct job *job = alloc_zeroed(1, sizeof(*job));
+	job->kind = kind;
+	job->owner = owner;
+	return job;
+}
+
+void job_free(struct job *job)
+{
+	if (!job)
+		return;
+	todo_page_drop(job->page);
+	buf_release(&job->write.content);
+	free(job);
+}
+
+static void list_append(struct job_list *list, struct job *job)
+{
+	job->next = NULL;
+	job->prev = list->tail;
+	*(job->prev ? &job->prev->next : &list->head) = job;
+	list->tail = job;
+	list->count++;
+}
+
+static void list_remove(struct job_list *list, struct job *job)
+{
+	*(job->prev ? &job->prev->next : &list->head) = job->next;
+	*(job->next ? &job->next->prev : &list->tail) = job->prev;
+	job->prev = job->next = NULL;
+	list->count--;
+}
+
+static struct job *list_take(struct job_list *list)
+{
+	struct job *job = list->head;
+	if (job)
+		list_remove(list, job);
+	return job;
+}
+
+/* ---- what a thread takes from its queue, and does */
+
+/* Under the lane's lock. */
+static void start(struct lane *lane, struct job *job, struct job_list *batch)
+{
+	list_remove(&lane->queue, job);
+	job->state = JOB_RUNNING;
+	list_append(batch, job);
+}
+
+static bool is_same_page(const struct store_page_query *a, const struct store_page_query *b)
+{
+	return a->start == b->start && a->count == b->count && a->has_after == b->has_after &&
+	       (!a->has_after || (a->after.created_at == b->after.created_at &&
+				  uuid_compare_to(&a->after.id, &b->after.id) == 0));
+}
+
+/* How far from the first page's start another may start to be read along with it. Rows that nobody asked for
+ * are cheaper than another query only while they are small. */
+static uint32_t reach_of(const struct lane *lane)
+{
+	uint32_t rows = store_rows_per_query(lane->executor->store);
+	size_t affordable = EXECUTOR_VAIN_BYTES / (lane->row_bytes + 1);
+	return affordable < rows ? (uint32_t)affordable : rows;
+}
+
+/* May the query that answers `first` answer `job` as well? */
+static bool is_along(const struct lane *lane, const struct job *first, const struct job *job)
+{
+	if (first->kind != JOB_PAGE || job->kind != JOB_PAGE)
+		return false;
+	if (is_same_page(&first->query, &job->query))
+		return true;
+	uint32_t a = first->query.start, b = job->query.start;
+	return !first->query.has_after && !job->query.has_after && (a < b ? b - a : a - b) <= reach_of(lane);
+}
+
+/* One read, and the pages that the same query answers; every write; one delete. */
+static struct job_list take_batch(struct lane *lane)
+{
+	struct job_list batch = {NULL, NULL, 0};
+	pthread_mutex_lock(&lane->lock);
+	struct job *first = lane->queue.head, *next;
+	for (struct job *job = first; job; job = next) {
+		next = job->next;
+		if (job == first || lane->kind == LANE_WRITE ||
+
+		    (lane->kind == LANE_READ && is_along(lane, batch.head, job)))
+			start(lane, job, &batch);
+	}
+	pthread_mutex_unlock(&lane->lock);
+	return batch;
+}
+
+/* A running mean of what a todo takes, for reach_of. */
+static void note_row_bytes(struct lane *lane, const struct todo_page *page)
+{
+	if (page->count == 0)
+		return;
+	pthread_mutex_lock(&lane->lock);
+	lane->row_bytes = (3 * lane->row_bytes + page->content.len / page->count) / 4;
+	pthread_mutex_unlock(&lane->lock);
+}
+
+/* The query that covers all pages of the batch. */
+static struct store_page_query cover(const struct job_list *batch)
+{
+	struct store_page_query whole = batch->head->query;
+	for (const struct job *job = batch->head; job; job = job->next) {
+		uint32_t end = job->query.start + job->query.count, whole_end = whole.start + whole.count;
+		if (job->query.start < whole.start)
+			whole.start = job->query.start;
+		whole.count = (end > whole_end ? end : whole_end) - whole.start;
+	}
+	return whole;
+}
+
+/* Gives each job its part of the page; jobs that ask the same share it. */
+static void deal(struct job_list *batch, const struct store_page_query *whole, struct todo_page *page)
+{
+	for (struct job *job = batch->head; job; job = job->next) {
+		struct job *same = batch->head; /* itself, at the latest */
+		while (same != job && !is_same_page(&same->query, &job->query))
+			same = same->next;
+		if (same != job || is_same_page(whole, &job->query)) {
+			job->page = same != job ? same->page : page;
+			todo_page_keep(job->page);
+		} else {
+			job->page = todo_page_slice(page, job->query.start - whole->start, job->query.count);
+		}
+		if (job->kind == JOB_PAGE)
+			(void)todo_page_json(
+			    job->page); /* here, where it delays nobody: it may be megabytes */
+	}
+}
+
+static void do_read(struct lane *lane, struct store_session *session, struct job_list *batch)
+{
+	struct job *first = batch->head;
+	if (first->kind == JOB_PING) {
+		first->status = store_ping(session);
+		return;
+	}
+	struct store_page_query whole = first->query;
+	if (first->kind == JOB_PAGE)
+		whole = cover(batch);
+	struct todo_page *page = todo_page_new();
+	enum store_status status =
+	    first->kind == JOB_GET ? store_get(session, &first->id, page) : store_page(session, &whole, page);
+	for (struct job *job = first; job; job = job->next)
+		job->status = status;
+	if (status == STORE_OK) {
+		deal(batch, &whole, page);
+		note_row_bytes(lane, page);
+	}
+	todo_page_drop(page);
+}
+
+static void do_writes(struct store_session *session, struct job_list *batch)
+{
+	struct store_write *writes[EXECUTOR_QUEUE_MAX];
+	size_t count = 0;
+	for (struct job *job = batch->head; job; job = job->next)
+		writes[count++] = &job->write;
+	store_write(session, writes, count);
+	for (struct job *job = batch->head; job; job = job->next)
+		job->status = job->write.status;
+}
+
+static void log_failures(const struct lane *lane, const struct store_session *session,
+			 const struct job_list *batch)
+{
+	size_t failed = 0;
+	for (const struct job *job = batch->head; job; job = job->next)
+		failed += job->status != STORE_OK && job->status != STORE_NOT_FOUND;
+	if (failed > 0)
+		log_warn("%s failed for %zu of %zu requests: %s", lane_names[lane->kind], failed,
+			 batch->count, store_error(session));
+}
+
+/* Hands the batch to the loop, but for the jobs that the loop has given up. */
+static void finish(struct lane *lane, struct job_list *batch)
+{
+	struct executor *ex = lane->executor;
+	struct job_list done = {NULL, NULL, 0};
+	struct job *job;
+	pthread_mutex_lock(&lane->lock);
+	while ((job = list_take(batch))) {
+		if (job->state == JOB_ABANDONED) {
+			/* A page may be shared with jobs that the loop gets: its count must not change any
+			 * more after the hand-over, so it changes here, before. */
+			job_free(job);
+			continue;
+		}
+		job->state = JOB_DONE;
+		list_append(&done, job);
+	}
+	if (done.count > 0) {
+		pthread_mutex_lock(&ex->done_lock);
+		bool was_empty = ex->done.count == 0;
+		while ((job = list_take(&done)))
+			list_append(&ex->done, job);
+		pthread_mutex_unlock(&ex->done_lock);
+		uint64_t one = 1;
+		if (was_empty && write(ex->event_fd, &one, sizeof(one)) != sizeof(one))
+			assert(errno == EAGAIN); /* the counter is far from 0 then: the loop wakes anyway */
+	}
+	pthread_mutex_unlock(&lane->lock);
+}
+
+/* ---- a store thread */
+
+static struct timespec monotonic_in_ms(uint32_t ms)
+{
+	int64_t ns = clock_monotonic_ns() + (int64_t)ms * 1000000;
+	return (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+}
+
+/* Waits for a job, or, while the store is away, a moment. False: leave. */
+static bool wait_for_work(struct lane *lane, struct lane_thread *self)
+{
+	pthread_mutex_lock(&lane->lock);
+	if (self->begin_since_ms != 0 && !lane->closing) {
+		struct timespec until = monotonic_in_ms(EXECUTOR_RETRY_MS);
+		(void)pthread_cond_timedwait(&lane->wake, &lane->lock, &until);
+	}
+	while (self->begin_since_ms == 0 && !lane->queue.head && !lane->closing)
+		pthread_cond_wait(&lane->wake, &lane->lock);
+	if (self->begin_since_ms == 0)
+		self->begin_since_ms = clock_monotonic_ms();
+	bool go_on = !lane->closing;
+	pthread_mutex_unlock(&lane->lock);
+	return go_on;
+}
+
+/* Waits until the store can act; says in the log when that changes. */
+static bool begin(struct lane *lane, struct lane_thread *self, struct store_session *session)
+{
+	if (!atomic_load(lane->executor->setup_done))
+		return false;
+	bool has_begun = store_begin(session) == STORE_OK;
+	pthread_mutex_lock(&lane->lock);
+	bool was_away = lane->is_away;
+	lane->is_away = !has_begun;
+	if (has_begun)
+		self->begin_since_ms = 0;
+	pthread_mutex_unlock(&lane->lock);
+	if (!has_begun && !was_away)
+		log_warn("the store is away for %s: %s", lane_names[lane->kind], store_error(session));
+	else if (has_begun && was_away)
+		log_info("the store is back for %s", lane_names[lane->kind]);
+	return has_begun;
+}
+
+static void *run_thread(void *arg)
+{
+	struct lane_thread *self = arg;
+	struct lane *lane = self->lane;
+	struct store_session *session =
+	    store_session_open(lane->executor->store, lane->kind == LANE_READ ? STORE_READ : STORE_WRITE);
+	while (wait_for_work(lane, self)) {
+		if (!begin(lane, self, session))
+			continue;
+		struct job_list batch = take_batch(lane);
+		if (batch.count > 0) { /* else another thread was faster, or the loop gave them up */
+			if (lane->kind == LANE_READ)
+				do_read(lane, session, &batch);
+			else
+				do_writes(session, &batch);
+			log_failures(lane, session, &batch);
+		}
+		store_end(session);
+		finish(lane, &batch);
+	}
+	store_session_close(session);
+	pthread_mutex_lock(&lane->lock);
+	lane->running--;
+	pthread_cond_broadcast(&lane->wake);
+	pthread_mutex_unlock(&lane->lock);
+	return NULL;
+}
+
+/* ---- the loop's side */
+
+static struct lane *lane_of(struct executor *ex, const struct job *job)
+{
+	if (job->kind != JOB_WRITE)
+		return &ex->lanes[LANE_READ];
+	if (job->write.kind == STORE_DELETE && ex->lanes[LANE_DELETE].thread_count > 0)
+		return &ex->lanes[LANE_DELETE];
+	return &ex->lanes[LANE_WRITE];
+}
+
+/* Under the lane's lock. Every thread has waited for the store longer than a job may: a new one would only
+ * wait in vain. */
+static bool is_stuck(const struct lane *lane)
+{
+	int64_t now_ms = clock_monotonic_ms();
+	for (size_t i = 0; i < lane->thread_count; i++) {
+		int64_t since_ms = lane->threads[i].begin_since_ms;
+		if (since_ms == 0 || now_ms - since_ms <= lane->executor->timeout_ms)
+			return false;
+	}
+	return true;
+}
+
+bool executor_submit(struct executor *ex, struct job *job)
+{
+	struct lane *lane = lane_of(ex, job);
+	pthread_mutex_lock(&lane->lock);
+	bool stuck = is_stuck(lane);
+	bool taken = lane->queue.count < EXECUTOR_QUEUE_MAX && !lane->closing && !stuck;
+	if (stuck && !lane->is_away) {
+		lane->is_away = true;
+		log_warn("the store is away for %s: no answer, or no lock, for %u ms", lane_names[lane->kind],
+			 ex->timeout_ms);
+	}
+	if (taken) {
+		job->state = JOB_QUEUED;
+		list_append(&lane->queue, job);
+		lane->to_wake++;
+	}
+	pthread_mutex_unlock(&lane->lock);
+	return taken;
+}
+
+void executor_wake(struct executor *ex)
+{
+	for (int kind = 0; kind < LANES; kind++) {
+		struct lane *lane = &ex->lanes[kind];
+		if (lane->to_wake == 0)
+			continue;
+		pthread_mutex_lock(&lane->lock);
+		if (lane->to_wake == 1)
+			pthread_cond_signal(&lane->wake);
+		else
+			pthread_cond_broadcast(&lane->wake);
+		pthread_mutex_unlock(&lane->lock);
+		lane->to_wake = 0;
+	}
+}
+
+enum job_fate executor_abandon(struct executor *ex, struct job *job)
+{
+	struct lane *lane = lane_of(ex, job);
+	enum job_fate fate = JOB_COLLECTABLE;
+	pthread_mutex_lock(&lane->lock);
+	if (job->state == JOB_QUEUED) {
+		list_remove(&lane->queue, job);
+		fate = JOB_NOT_BEGUN;
+	} else if (job->state == JOB_RUNNING) {
+		job->state = JOB_ABANDONED;
+		fate = JOB_BEGUN;
+	}
+	pthread_mutex_unlock(&lane->lock);
+	if (fate == JOB_NOT_BEGUN)
+		job_free(job);
+	return fate;
+}
+
+int executor_fd(const struct executor *ex)
+{
+	return ex->event_fd;
+}
+
+struct job *executor_collect(struct executor *ex)
+{
+	uint64_t count;
+	if (read(ex->event_fd, &count, sizeof(count)) != sizeof(count))
+		return NULL;
+	pthread_mutex_lock(&ex->done_lock);
+	struct job *jobs = ex->done.head;
+	ex->done = (struct job_list){NULL, NULL, 0};
+	pthread_mutex_unlock(&ex->done_lock);
+	return jobs;
+}
+
+/* ---- life */
+
+static void init_lane(struct executor *ex, enum lane_kind kind)
+{
+	struct lane *lane = &ex->lanes[kind];
+	pthread_condattr_t attributes;
+	lane->executor = ex;
+	lane->kind = kind;
+	pthread_mutex_init(&lane->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&lane->wake, &attributes);
+	pthread_condattr_destroy(&attributes);
+}
+
+/* Signals are the loop's: no store thread may take one. */
+static int start_threads(struct lane *lane, size_t count)
+{
+	sigset_t all, before;
+	pthread_attr_t attributes;
+	int error = 0;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, EXECUTOR_STACK_BYTES);
+	for (; count > 0 && !error; count--) {
+		struct lane_thread *thread = &lane->threads[lane->thread_count];
+		thread->lane = lane;
+		error = pthread_create(&thread->id, &attributes, run_thread, thread);
+		lane->thread_count += !error;
+		lane->running += !error;
+	}
+	pthread_attr_destroy(&attributes);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return error;
+}
+
+struct executor *executor_open(struct store *store, uint32_t timeout_ms, const _Atomic uint32_t *setup_done,
+			       struct err *err)
+{
+	struct executor *ex = alloc_zeroed(1, sizeof(*ex));
+	size_t counts[LANES] = {EXECUTOR_READERS, EXECUTOR_WRITERS, store_delete_threads(store)};
+	assert(counts[LANE_DELETE] <= EXECUTOR_LANE_THREADS_MAX);
+	ex->store = store;
+	ex->timeout_ms = timeout_ms;
+	ex->setup_done = setup_done;
+	ex->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pthread_mutex_init(&ex->done_lock, NULL);
+	int error = ex->event_fd < 0 ? errno : 0;
+	for (int kind = 0; kind < LANES; kind++) {
+		init_lane(ex, kind);
+		if (!error)
+			error = start_threads(&ex->lanes[kind], counts[kind]);
+	}
+	if (error) {
+		err_set(err, EXIT_CODE_OS, "cannot start the store threads: %s", strerror(error));
+		executor_close(ex, 1000);
+		return NULL;
+	}
+	return ex;
+}
+
+/* False: one has not left by then. */
+static bool await_threads(struct lane *lane, const struct timespec *until)
+{
+	pthread_mutex_lock(&lane->lock);
+	int error = 0;
+	while (lane->running > 0 && !error)
+		error = pthread_cond_timedwait(&lane->wake, &lane->lock, until);
+	bool all = lane->running == 0;
+	pthread_mutex_unlock(&lane->lock);
+	return all;
+}
+
+static void free_jobs(struct job *job)
+{
+	for (struct job *next; job; job = next) {
+		next = job->next;
+		job_free(job);
+	}
+}
+
+static void release_lane(struct lane *lane)
+{
+	for (size_t i = 0; i < lane->thread_count; i++)
+		pthread_join(lane->threads[i].id, NULL);
+	free_jobs(lane->queue.head);
+	pthread_cond_destroy(&lane->wake);
+	pthread_mutex_destroy(&lane->lock);
+}
+
+bool executor_close(struct executor *ex, uint32_t wait_ms)
+{
+	struct timespec until = monotonic_in_ms(wait_ms);
+	for (int kind = 0; kind < LANES; kind++) {
+		struct lane *lane = &ex->lanes[kind];
+		pthread_mutex_lock(&lane->lock);
+		lane->closing = true;
+		pthread_cond_broadcast(&lane->wake);
+		pthread_mutex_unlock(&lane->lock);
+	}
+	for (int kind = 0; kind < LANES; kind++)
+		if (!await_threads(&ex->lanes[kind], &until))
+			return false;
+	for (int kind = 0; kind < LANES; kind++)
+		release_lane(&ex->lanes[kind]);
+	free_jobs(ex->done.head);
+	pthread_mutex_destroy(&ex->done_lock);
+	if (ex->event_fd >= 0)
+		close(ex->event_fd);
+	free(ex);
+	return true;
+}

@@ -1,0 +1,180 @@
+#include "store/store.h"
+
+#include "store/driver.h"
+
+#include <assert.h>
+#include <string.h>
+
+static const struct store_ops *const drivers[] = {&sqlite_ops, &mongo_ops};
+
+const struct store_ops *store_ops_find(const char *uri)
+{
+	for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++)
+		for (const char *const *scheme = drivers[i]->schemes; *scheme; scheme++)
+			if (strncmp(uri, *scheme, strlen(*scheme)) == 0)
+				return drivers[i];
+	return NULL;
+}
+
+const char *store_library(size_t i)
+{
+	return i < sizeof(drivers) / sizeof(drivers[0]) ? drivers[i]->library() : NULL;
+}
+
+/* Like store_ops_find, but it says what is wrong, without the URI: there may be a password in it. */
+static const struct store_ops *find(const char *uri, struct err *err)
+{
+	const struct store_ops *ops = store_ops_find(uri);
+	if (!ops)
+		err_set(err, EXIT_CODE_CONFIG,
+			"a store is sqlite:PATH or a URI that starts with mongodb:// or mongodb+srv://");
+	return ops;
+}
+
+int store_check(const char *uri, struct err *err)
+{
+	const struct store_ops *ops = find(uri, err);
+	return ops ? ops->check(uri, err) : -1;
+}
+
+int store_claim(const char *uri, struct err *err)
+{
+	const struct store_ops *ops = find(uri, err);
+	return ops ? ops->claim(uri, err) : -1;
+}
+
+int store_setup(const struct store_settings *settings, struct err *err)
+{
+	const struct store_ops *ops = find(settings->uri, err);
+	return ops ? ops->setup(settings, err) : -1;
+}
+
+struct store *store_open(const struct store_settings *settings, struct err *err)
+{
+	const struct store_ops *ops = find(settings->uri, err);
+	struct store *store = ops ? ops->open(settings, err) : NULL;
+	assert(!store || store->ops == ops);
+	return store;
+}
+
+void store_close(struct store *store)
+{
+	if (store)
+		store->ops->close(store);
+}
+
+struct store_session *store_session_open(struct store *store, enum store_access access)
+{
+	struct store_session *session = store->ops->session_open(store, access);
+	assert(session && session->ops == store->ops && session->access == access && !session->has_begun);
+	return session;
+}
+
+void store_session_close(struct store_session *session)
+{
+	if (!session)
+		return;
+	assert(!session->has_begun);
+	session->ops->session_close(session);
+}
+
+enum store_status store_begin(struct store_session *session)
+{
+	assert(!session->has_begun);
+	enum store_status status = session->ops->begin(session);
+	assert(status == STORE_OK || status == STORE_UNAVAILABLE);
+	session->has_begun = status == STORE_OK;
+	return status;
+}
+
+void store_end(struct store_session *session)
+{
+	assert(session->has_begun);
+	session->has_begun = false;
+	session->ops->end(session);
+}
+
+enum store_status store_ping(struct store_session *session)
+{
+	assert(session->has_begun);
+	enum store_status status = session->ops->ping(session);
+	assert(status == STORE_OK || status == STORE_UNAVAILABLE);
+	return status;
+}
+
+/* Nothing of a page that failed half-way gets out. */
+static enum store_status finish_page(struct todo_page *page, enum store_status status)
+{
+	if (status != STORE_OK) {
+		page->count = 0;
+		page->has_more = false;
+		buf_clear(&page->content);
+	}
+	todo_page_seal(page);
+	return status;
+}
+
+enum store_status store_page(struct store_session *session, const struct store_page_query *query,
+			     struct todo_page *page)
+{
+	assert(session->has_begun);
+	assert(query->count >= 1 && query->count <= STORE_PAGE_MAX);
+	assert(!query->has_after || query->start == 0);
+	assert(page->count == 0 && page->content.len == 0);
+	enum store_status status = session->ops->page(session, query, page);
+	assert(status == STORE_OK || status == STORE_UNAVAILABLE);
+	assert(status != STORE_OK || page->count <= query->count);
+	assert(status != STORE_OK || !page->has_more || page->count == query->count);
+	return finish_page(page, status);
+}
+
+enum store_status store_get(struct store_session *session, const struct uuid *id, struct todo_page *page)
+{
+	assert(session->has_begun);
+	assert(page->count == 0 && page->content.len == 0);
+	enum store_status status = session->ops->get(session, id, page);
+	assert(status == STORE_OK || status == STORE_NOT_FOUND || status == STORE_UNAVAILABLE);
+	assert(status != STORE_OK || (page->count == 1 && uuid_compare_to(&page->todos[0].id, id) == 0));
+	return finish_page(page, status);
+}
+
+/* What a driver may say of a write. */
+static bool may_answer(enum store_write_kind kind, enum store_status status)
+{
+	switch (status) {
+	case STORE_OK:
+	case STORE_UNAVAILABLE:
+	case STORE_FULL:
+	case STORE_UNKNOWN: return true;
+	case STORE_NOT_FOUND: return kind != STORE_INSERT;
+	}
+	return false;
+}
+
+void store_write(struct store_session *session, struct store_write **writes, size_t count)
+{
+	/* No status at all, so that a driver that forgets a write is found out. */
+	const enum store_status none = (enum store_status)(STORE_UNKNOWN + 1);
+	assert(session->has_begun && session->access == STORE_WRITE);
+	assert(count > 0);
+	for (size_t i = 0; i < count; i++)
+		writes[i]->status = none;
+	session->ops->write(session, writes, count);
+	for (size_t i = 0; i < count; i++)
+		assert(may_answer(writes[i]->kind, writes[i]->status));
+}
+
+const char *store_error(const struct store_session *session)
+{
+	return session->ops->error(session);
+}
+
+unsigned store_delete_threads(const struct store *store)
+{
+	return store->ops->delete_threads;
+}
+
+uint32_t store_rows_per_query(const struct store *store)
+{
+	return store->ops->rows_per_query;
+}
