@@ -1,0 +1,32 @@
+/*
+ * Listening sockets: bound by the master before any fork, shared by all workers. One queue for all, so
+ * nothing in it is lost when a worker goes. Never shutdown(2) one: that would end it for every process.
+ */
+#ifndef NET_LISTENER_H
+#define NET_LISTENER_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct listener {
+	int fd;         /* non-blocking, CLOEXEC; -1 once closed */
+	char name[280]; /* as it was bound, with the port that the kernel picked: for the log */
+	char path[108]; /* of a unix socket; empty otherwise */
+	dev_t device;   /* of the socket file that we made: nobody else's is unlinked */
+	ino_t inode;
+};
+
+/*
+ * Binds and listens. `path` given: a unix socket there, `host` and `port` ignored; a file left behind by a
+ * daemon that was killed is replaced (nobody answers a connect), any other file is left alone. Otherwise a
+ * TCP socket on a numeric address or a name (getaddrinfo(3), the first address). Returns 0, or -1 and *err:
+ * EXIT_CODE_UNAVAILABLE with the address, EXIT_CODE_NO_PERMISSION.
+ */
+int listener_open(struct listener *l, const char *host, const char *port, const char *path, struct err *err);
+
+/* Closes; with `unlink_file` also removes the socket file if it is still the one that was made. */
+void listener_close(struct listener *l, bool unlink_file);
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * The connections of one worker: accepting, limits, time-outs, draining. What a request means is the
+ * handler's business; the server knows neither todos nor stores. One thread, the loop's; nothing here blocks.
+ */
+#ifndef NET_SERVER_H
+#define NET_SERVER_H
+
+#include "http/request.h"
+#include "http/response.h"
+#include "net/loop.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct server;
+
+/* Names one request that waits for its answer. Outlives the connection: a ticket whose request has gone is
+ * known to be stale. */
+struct ticket {
+	uint32_t slot, generation;
+};
+
+/* What the server asks of those who know what requests mean. `arg` is the same everywhere. */
+struct server_handler {
+	/* A whole request. True: *res is the answer. False: it comes later, by server_answer(ticket), and
+	 * *pending (not NULL) stands for it until then. The request's views are valid until this returns. */
+	bool (*handle)(void *arg, const struct request *req, struct ticket ticket, struct response *res,
+		       void **pending);
+
+	/* Only the head is here, and the client waits for "100 Continue" before it sends the body. True: *res
+	 * refuses it. */
+	bool (*refuse)(void *arg, const struct request *req, struct response *res);
+
+	/* `pending` has waited for pending_timeout_ms. True: *res is the answer, and server_answer will not
+	 * be called for it. False: server_answer is about to be called. */
+	bool (*expire)(void *arg, void *pending, struct response *res);
+
+	/* Tells the other workers how many connections this one has; returns the mean of all. */
+	size_t (*balance)(void *arg, size_t connections);
+
+	/* The client of `pending` has gone; nobody waits for an answer any more. */
+	void (*abandon)(void *arg, void *pending);
+};
+
+struct server_limits {
+	uint32_t header_timeout_ms;    /* from the first byte of a head to its last */
+	uint32_t keepalive_timeout_ms; /* without a byte of a request */
+	uint32_t write_timeout_ms;     /* without progress of an answer */
+	uint32_t pending_timeout_ms;   /* for server_answer */
+	uint64_t body_max_bytes;
+	size_t max_connections; /* at least 1; at it the connection idle longest makes room */
+};
+
+/* Returns owned. The loop is borrowed for the server's life. */
+struct server *server_new(struct loop *loop, const struct server_limits *limits,
+			  const struct server_handler *handler, void *arg);
+
+/* Closes every connection. */
+void server_free(struct server *s);
+
+/* Accepts from these descriptors, which stay open and borrowed until server_drain or server_free. Returns 0,
+ * or -1 and *err. */
+int server_listen(struct server *s, const int *fds, size_t count, struct err *err);
+
+/* Delivers the answer that `ticket` waits for; a stale ticket is dropped in silence. */
+void server_answer(struct server *s, struct ticket ticket, const struct response *res);
+
+/* Takes what waits in the listeners' queues, then accepts no more: the caller may close them. Every further
+ * answer ends its connection; connections without a request get one more second. */
+void server_drain(struct server *s);
+
+size_t server_connection_count(const struct server *s);
+
+/* The server's part of the loop's hooks. */
+void server_tick(struct server *s);
+int server_after_events(struct server *s);
+
+#endif

@@ -1,0 +1,133 @@
+#include "net/listener.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { LISTENER_BACKLOG = 4096 }; /* the kernel clamps it to net.core.somaxconn */
+
+static int fail(struct listener *l, const char *what, struct err *err)
+{
+	int code = errno == EACCES || errno == EPERM ? EXIT_CODE_NO_PERMISSION : EXIT_CODE_UNAVAILABLE;
+	err_set(err, code, "cannot %s %s: %s", what, l->name, strerror(errno));
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
+	return -1;
+}
+
+static int set_flag(int fd, int level, int option)
+{
+	int on = 1;
+	return setsockopt(fd, level, option, &on, sizeof(on));
+}
+
+/* A socket file that nobody listens on is what a killed daemon leaves behind. Anything else there is not ours
+ * to remove. */
+static void remove_stale_socket(const struct sockaddr_un *address)
+{
+	struct stat st;
+	if (lstat(address->sun_path, &st) != 0 || !S_ISSOCK(st.st_mode))
+		return;
+	int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (probe < 0)
+		return;
+	if (connect(probe, (const struct sockaddr *)address, sizeof(*address)) != 0 && errno == ECONNREFUSED)
+		(void)unlink(address->sun_path); /* bind says what is wrong if it could not be removed */
+	close(probe);
+}
+
+static int open_unix(struct listener *l, const char *path, struct err *err)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	if (strlen(path) >= sizeof(address.sun_path))
+		return err_set(err, EXIT_CODE_CONFIG, "the path of a unix socket is limited to %zu bytes: %s",
+			       sizeof(address.sun_path) - 1, path);
+	memcpy(address.sun_path, path, strlen(path));
+	memcpy(l->path, path, strlen(path));
+	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (l->fd < 0)
+		return fail(l, "make a socket for", err);
+	remove_stale_socket(&address);
+	if (bind(l->fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
+		return fail(l, "bind", err);
+	struct stat st;
+	if (lstat(path, &st) == 0) {
+		l->device = st.st_dev;
+		l->inode = st.st_ino;
+	}
+	if (listen(l->fd, LISTENER_BACKLOG) != 0)
+		return fail(l, "listen on", err);
+	return 0;
+}
+
+/* Port 0 lets the kernel pick: the log has to say which. */
+static void name_bound_address(struct listener *l)
+{
+	struct sockaddr_storage bound;
+	socklen_t len = sizeof(bound);
+	char host[NI_MAXHOST], port[NI_MAXSERV];
+	if (getsockname(l->fd, (struct sockaddr *)&bound, &len) == 0 &&
+	    getnameinfo((struct sockaddr *)&bound, len, host, sizeof(host), port, sizeof(port),
+			NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+		(void)snprintf(l->name, sizeof(l->name), strchr(host, ':') ? "[%.200s]:%.8s" : "%.200s:%.8s",
+			       host, port);
+}
+
+static int open_tcp(struct listener *l, const char *host, const char *port, struct err *err)
+{
+	struct addrinfo hints = {.ai_family = AF_UNSPEC,
+				 .ai_socktype = SOCK_STREAM,
+				 .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+	struct addrinfo *found = NULL;
+	int status = getaddrinfo(host, port, &hints, &found);
+	if (status != 0)
+		return err_set(err, EXIT_CODE_UNAVAILABLE, "cannot resolve %s: %s", l->name,
+			       gai_strerror(status));
+	l->fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* TCP_NODELAY is inherited by accepted sockets: one system call less for each. An IPv6 listener takes
+	 * IPv6 only, so that the same port on 0.0.0.0 is free for another. */
+	bool bound = l->fd >= 0 && set_flag(l->fd, SOL_SOCKET, SO_REUSEADDR) == 0 &&
+		     set_flag(l->fd, IPPROTO_TCP, TCP_NODELAY) == 0 &&
+		     (found->ai_family != AF_INET6 || set_flag(l->fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) &&
+		     bind(l->fd, found->ai_addr, found->ai_addrlen) == 0 &&
+		     listen(l->fd, LISTENER_BACKLOG) == 0;
+	int saved_errno = errno;
+	freeaddrinfo(found);
+	errno = saved_errno;
+	if (!bound)
+		return fail(l, "listen on", err);
+	name_bound_address(l);
+	return 0;
+}
+
+int listener_open(struct listener *l, const char *host, const char *port, const char *path, struct err *err)
+{
+	*l = (struct listener){.fd = -1};
+	if (path) {
+		(void)snprintf(l->name, sizeof(l->name), "unix:%.250s", path);
+		return open_unix(l, path, err);
+	}
+	(void)snprintf(l->name, sizeof(l->name), strchr(host, ':') ? "[%.250s]:%.8s" : "%.250s:%.8s", host,
+		       port);
+	return open_tcp(l, host, port, err);
+}
+
+void listener_close(struct listener *l, bool unlink_file)
+{
+	struct stat st;
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
+	if (unlink_file && l->path[0] && lstat(l->path, &st) == 0 && st.st_dev == l->device &&
+	    st.st_ino == l->inode)
+		(void)unlink(l->path);
+	l->path[0] = '\0'; /* once: a file that is there later is a successor's, whatever its inode */
+}

@@ -1,0 +1,343 @@
+#include "net/conn.h"
+
+#include "base/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	SERVER_BALANCE_MS = 1,                    /* for workers with fewer connections to be faster */
+	SERVER_PARK_MS = 100,                     /* without descriptors, until the next try */
+	SERVER_DESCRIPTOR_WARNING_MS = 10 * 1000, /* said at most that often */
+	SERVER_LINGER_IDLE_MS = 2000,
+	SERVER_BODY_CHECK_MS = 1000,
+	SERVER_DRAIN_IDLE_MS = 1000,
+	SERVER_UNSENT_MAX_BYTES = 64 * 1024 * 1024,
+};
+
+static_assert(sizeof(struct conn) <= 256, "10,000 idle connections have to stay below 4 MB");
+
+/* ---- lists: one per state, oldest first */
+
+void server_list_remove(struct server *s, struct conn *c)
+{
+	struct conn_list *list = &s->lists[c->state];
+	*(c->prev ? &c->prev->next : &list->head) = c->next;
+	*(c->next ? &c->next->prev : &list->tail) = c->prev;
+	c->prev = c->next = NULL;
+}
+
+void server_list_append(struct server *s, struct conn *c, enum conn_state state)
+{
+	if (c->state != CONN_CLOSED)
+		server_list_remove(s, c);
+	struct conn_list *list = &s->lists[state];
+	c->state = (uint8_t)state;
+	c->since_ms = s->loop->now_ms;
+	c->prev = list->tail;
+	*(c->prev ? &c->prev->next : &list->head) = c;
+	list->tail = c;
+}
+
+static void expire_lists(struct server *s)
+{
+	for (int state = 0; state < CONN_CLOSED; state++) {
+		struct conn_list *list = &s->lists[state];
+		/* Whoever stays in the list comes back to its end with a new time. */
+		while (list->head && list->head->since_ms + list->timeout_ms <= s->loop->now_ms)
+			conn_expire(list->head);
+	}
+}
+
+/* ---- the connections' memory */
+
+static void add_slab(struct server *s)
+{
+	struct conn *slab = alloc_zeroed(CONN_SLAB, sizeof(struct conn));
+	s->slabs = alloc_resize(s->slabs, s->slab_count + 1, sizeof(struct conn *));
+	for (size_t i = CONN_SLAB; i-- > 0;) {
+		slab[i].server = s;
+		slab[i].state = CONN_CLOSED;
+		slab[i].slot = (uint32_t)(s->slab_count * CONN_SLAB + i);
+		slab[i].next = s->free;
+		s->free = &slab[i];
+	}
+	s->slabs[s->slab_count++] = slab;
+}
+
+static struct conn *take_conn(struct server *s)
+{
+	if (!s->free)
+		add_slab(s);
+	struct conn *c = s->free;
+	s->free = c->next;
+	*c = (struct conn){.server = s, .slot = c->slot, .generation = c->generation, .state = CONN_CLOSED};
+	return c;
+}
+
+static struct conn *find_conn(const struct server *s, uint32_t slot)
+{
+	return slot < s->slab_count * CONN_SLAB ? &s->slabs[slot / CONN_SLAB][slot % CONN_SLAB] : NULL;
+}
+
+void server_forget(struct server *s, struct conn *c)
+{
+	s->count--;
+	c->next = s->closed;
+	s->closed = c;
+}
+
+void server_mark_ready(struct server *s, struct conn *c)
+{
+	if (c->is_ready)
+		return;
+	if (s->ready_count == s->ready_cap) {
+		s->ready_cap = s->ready_cap ? 2 * s->ready_cap : CONN_SLAB;
+		s->ready_slots = alloc_resize(s->ready_slots, s->ready_cap, sizeof(*s->ready_slots));
+	}
+	c->is_ready = true;
+	s->ready_slots[s->ready_count++] = c->slot;
+}
+
+void server_count_unsent(struct server *s, size_t bytes)
+{
+	s->unsent_bytes += bytes;
+	while (s->unsent_bytes > SERVER_UNSENT_MAX_BYTES && s->lists[CONN_SENDING].head)
+		conn_close(s->lists[CONN_SENDING].head, "unread answers take too much memory");
+}
+
+void server_uncount_unsent(struct server *s, size_t bytes)
+{
+	s->unsent_bytes -= bytes;
+}
+
+/* ---- accepting */
+
+static void accept_ready(struct watch *w, uint32_t events);
+
+/* Accepts nothing for a moment. */
+static void park(struct server *s, int64_t ms)
+{
+	for (size_t i = 0; i < s->listener_count; i++)
+		loop_remove(s->loop, &s->listeners[i].watch);
+	s->parked = true;
+	s->parked_until_ms = s->loop->now_ms + ms;
+}
+
+static void watch_listeners(struct server *s)
+{
+	for (size_t i = 0; i < s->listener_count; i++) {
+		struct server_listener *l = &s->listeners[i];
+		l->watch.ready = accept_ready;
+		if (loop_add(s->loop, &l->watch, EPOLLIN | EPOLLEXCLUSIVE) != 0) {
+			park(s, SERVER_PARK_MS); /* the tick tries again */
+			return;
+		}
+	}
+}
+
+static void unpark(struct server *s)
+{
+	s->parked = false;
+	watch_listeners(s);
+}
+
+static bool close_oldest_idle(struct server *s, const char *reason)
+{
+	struct conn *oldest = s->lists[CONN_IDLE].head;
+	while (oldest && oldest->is_ready) /* requests of it are here already */
+		oldest = oldest->next;
+	if (oldest)
+		conn_close(oldest, reason);
+	return oldest;
+}
+
+/* Level-triggered and never accepted, it would spin: the listener rests, and a connection that does nothing
+ * makes room. */
+static void out_of_descriptors(struct server *s, int error)
+{
+	if (s->loop->now_ms >= s->descriptor_warning_ms) {
+		log_warn("cannot accept: %s", strerror(error));
+		s->descriptor_warning_ms = s->loop->now_ms + SERVER_DESCRIPTOR_WARNING_MS;
+	}
+	if (error != EMFILE || !close_oldest_idle(s, "out of descriptors"))
+		park(s, SERVER_PARK_MS);
+}
+
+/* Returns false when there was nothing to accept, or no room for it. */
+static bool accept_one(struct server *s, int listener_fd)
+{
+	if (s->count >= s->limits.max_connections && !close_oldest_idle(s, "too many connections")) {
+		park(s, SERVER_PARK_MS);
+		return false;
+	}
+	int fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0) {
+		int error = errno;
+		if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM)
+			out_of_descriptors(s, error);
+		/* Others: another worker was faster, or the client has gone already (accept(2)). */
+		return error == ECONNABORTED || error == EINTR;
+	}
+	struct conn *c = take_conn(s);
+	s->count++;
+	c->number = ++s->accepted;
+	conn_open(c, fd);
+	return true;
+}
+
+/* In a burst the worker that runs first would take all: the others are awake by then, but have no core. Whoever is ahead of
+ * the mean lets them, once for each connection. */
+static bool is_ahead(struct server *s)
+{
+	size_t mean = s->handler.balance(s->arg, s->count);
+	return !s->is_patient && s->count > mean + mean / 16 + 1;
+}
+
+static void accept_ready(struct watch *w, uint32_t events)
+{
+	struct server_listener *l = WATCH_OWNER(w, struct server_listener, watch);
+	struct server *s = l->server;
+	(void)events;
+	if (is_ahead(s)) {
+		s->is_patient = true;
+		park(s, SERVER_BALANCE_MS);
+		return;
+	}
+	s->is_patient = false;
+	bool accepted = accept_one(s, w->fd);
+	if (!accepted || s->parked)
+		return;
+	/* The kernel wakes the exclusive waiter that registered last; registering anew after each accept puts
+	 * this worker behind the others, so that long connections spread evenly. */
+	loop_remove(s->loop, w);
+	w->ready = accept_ready;
+	if (loop_add(s->loop, w, EPOLLIN | EPOLLEXCLUSIVE) != 0)
+		park(s, SERVER_PARK_MS);
+}
+
+int server_listen(struct server *s, const int *fds, size_t count, struct err *err)
+{
+	assert(count <= SERVER_LISTENERS_MAX);
+	for (size_t i = 0; i < count; i++)
+		s->listeners[i] = (struct server_listener){.watch = {.fd = fds[i]}, .server = s};
+	s->listener_count = count;
+	watch_listeners(s);
+	if (s->parked)
+		return err_set(err, EXIT_CODE_OS, "cannot watch the listeners: %s", strerror(errno));
+	return 0;
+}
+
+void server_drain(struct server *s)
+{
+	for (size_t i = 0; i < s->listener_count; i++)
+		while (accept_one(s, s->listeners[i].watch.fd))
+			;
+	park(s, SERVER_PARK_MS);
+	s->listener_count = 0;
+	s->draining = true;
+	s->lists[CONN_IDLE].timeout_ms = SERVER_DRAIN_IDLE_MS;
+	for (struct conn *c = s->lists[CONN_IDLE].head; c; c = c->next)
+		c->since_ms = s->loop->now_ms;
+}
+
+/* ---- the public rest */
+
+static void refresh_date(struct server *s)
+{
+	response_format_date((int64_t)time(NULL), s->date);
+}
+
+struct server *server_new(struct loop *loop, const struct server_limits *limits,
+			  const struct server_handler *handler, void *arg)
+{
+	struct server *s = alloc_zeroed(1, sizeof(*s));
+	s->loop = loop;
+	s->limits = *limits;
+	s->handler = *handler;
+	s->arg = arg;
+	s->lists[CONN_IDLE].timeout_ms = limits->keepalive_timeout_ms;
+	s->lists[CONN_HEAD].timeout_ms = limits->header_timeout_ms;
+	s->lists[CONN_BODY].timeout_ms = SERVER_BODY_CHECK_MS;
+	s->lists[CONN_PENDING].timeout_ms = limits->pending_timeout_ms;
+	s->lists[CONN_SENDING].timeout_ms = limits->write_timeout_ms;
+	s->lists[CONN_LINGERING].timeout_ms = SERVER_LINGER_IDLE_MS;
+	refresh_date(s);
+	return s;
+}
+
+static void release_closed(struct server *s)
+{
+	while (s->closed) {
+		struct conn *c = s->closed;
+		s->closed = c->next;
+		c->next = s->free;
+		s->free = c;
+	}
+}
+
+void server_free(struct server *s)
+{
+	for (int state = 0; state < CONN_CLOSED; state++)
+		while (s->lists[state].head)
+			conn_close(s->lists[state].head, "the worker leaves");
+	for (size_t i = 0; i < s->slab_count; i++)
+		free(s->slabs[i]);
+	free(s->slabs);
+	free(s->ready_slots);
+	response_release(&s->response);
+	buf_release(&s->out);
+	free(s);
+}
+
+void server_answer(struct server *s, struct ticket ticket, const struct response *res)
+{
+	struct conn *c = find_conn(s, ticket.slot);
+	if (c && c->pending && c->generation == ticket.generation)
+		conn_answer(c, res);
+}
+
+size_t server_connection_count(const struct server *s)
+{
+	return s->count;
+}
+
+void server_tick(struct server *s)
+{
+	refresh_date(s);
+	expire_lists(s);
+	(void)s->handler.balance(s->arg, s->count);
+}
+
+int server_after_events(struct server *s)
+{
+	/* Those that become ready meanwhile wait for the next round: new events come first. */
+	size_t count = s->ready_count;
+	for (size_t i = 0; i < count; i++) {
+		struct conn *c = find_conn(s, s->ready_slots[i]);
+		if (!c->is_ready)
+			continue; /* closed since */
+		c->is_ready = false;
+		conn_resume(c);
+	}
+	if (count > 0) {
+		s->ready_count -= count;
+		memmove(s->ready_slots, s->ready_slots + count, s->ready_count * sizeof(*s->ready_slots));
+	}
+	release_closed(s);
+	if (s->ready_count > 0)
+		return 0;
+	if (!s->parked || s->listener_count == 0)
+		return -1;
+	if (s->loop->now_ms >= s->parked_until_ms) {
+		unpark(s);
+		return -1;
+	}
+	return (int)(s->parked_until_ms - s->loop->now_ms);
+}
