@@ -1,0 +1,22 @@
+/*
+ * The life of one worker: open, run, drain, leave. It makes every connection and thread of its own after
+ * fork; it shares with the other workers the listeners and its slot in the scoreboard. Knows nothing of how
+ * the master decides.
+ *
+ *     SIGTERM             drain: take what waits in the listeners' queues, answer what is in flight, leave
+ *     SIGQUIT             leave at once
+ *     the master is gone  drain within WORKER_ORPHAN_DRAIN_MS
+ */
+#ifndef WORKER_WORKER_H
+#define WORKER_WORKER_H
+
+#include "base/process.h"
+
+/* Returns the exit code of the process, for _exit(2). p->config is a struct config. */
+int worker_run(struct process *p);
+
+/* The set-up process: makes schema and index, and returns EXIT_CODE_OK when they are there,
+ * EXIT_CODE_UNAVAILABLE when trying again may help, and another code when an operator has to act. */
+int worker_set_up_store(struct process *p);
+
+#endif

@@ -1,0 +1,170 @@
+/*
+ * One table of routes, and the way of every request through it: target, path, route, method, endpoint.
+ */
+#include "api/api_private.h"
+
+#include "base/log.h"
+
+enum { ROUTE_SEGMENTS_MAX = 3, ROUTE_ENDPOINTS_MAX = 2, ROUTE_PATH_MAX_BYTES = HTTP_TARGET_MAX_BYTES };
+
+/* A segment ":id" stands for any UUID; what else is there makes the path one that nobody serves. */
+static const struct route {
+	const char *segments[ROUTE_SEGMENTS_MAX];
+	struct {
+		enum http_method method;
+		endpoint_fn *handle;
+	} endpoints[ROUTE_ENDPOINTS_MAX];
+	const char *allow;
+} routes[] = {
+    {{"index"},		 {{HTTP_GET, health_index}},                           "GET, HEAD, OPTIONS"        },
+    {{"todo"},		  {{HTTP_GET, todos_list}, {HTTP_POST, todos_create}},  "GET, HEAD, POST, OPTIONS"  },
+    {{"todo", ":id"},           {{HTTP_GET, todos_get}, {HTTP_DELETE, todos_delete}}, "GET, HEAD, DELETE, OPTIONS"},
+    {{"todo", ":id", "finish"}, {{HTTP_PUT, todos_finish}},                           "PUT, OPTIONS"              },
+    {{"healthz"},               {{HTTP_GET, health_live}},                            "GET, HEAD, OPTIONS"        },
+    {{"readyz"},                {{HTTP_GET, health_ready}},                           "GET, HEAD, OPTIONS"        },
+};
+
+enum { ROUTES = sizeof(routes) / sizeof(routes[0]) };
+
+static const char every_method[] = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+
+static bool route_matches(const struct route *route, const struct slice *segments, int count, struct uuid *id)
+{
+	for (int i = 0; i < ROUTE_SEGMENTS_MAX; i++) {
+		const char *wanted = route->segments[i];
+		if (!wanted)
+			return i == count;
+		if (i >= count)
+			return false;
+		if (wanted[0] == ':' ? uuid_from_text(id, segments[i]) != 0
+				     : !slice_equal(slice_of(wanted), segments[i]))
+			return false;
+	}
+	return count == ROUTE_SEGMENTS_MAX;
+}
+
+/* Returns NULL when nobody serves the path, or it is broken: *res says so. */
+static const struct route *find_route(struct slice path, struct uuid *id, struct response *res)
+{
+	char scratch[ROUTE_PATH_MAX_BYTES];
+	struct slice segments[TARGET_SEGMENTS_MAX];
+	int count = target_segments(path, scratch, segments);
+	if (count < 0) {
+		response_problem(
+		    res, 400,
+		    "the path holds a broken percent-encoding, a control character or invalid UTF-8");
+		return NULL;
+	}
+	for (size_t i = 0; i < ROUTES; i++)
+		if (route_matches(&routes[i], segments, count, id))
+			return &routes[i];
+	response_problem(res, 404, "there is nothing at this path; the todos are at /todo");
+	return NULL;
+}
+
+static void answer_options(struct response *res, const char *allow)
+{
+	res->status = 204;
+	res->type = RESPONSE_NO_BODY;
+	res->allow = slice_of(allow);
+}
+
+/* Finds who handles the request. NULL: *res is the answer. */
+static endpoint_fn *find_endpoint(struct call *call)
+{
+	struct response *res = call->res;
+	enum http_method method = call->req->method;
+	struct target target;
+	const char *detail;
+	if (method == HTTP_METHOD_UNKNOWN) {
+		response_problem(res, 501, "this method is not known here; methods are in upper case");
+		return NULL;
+	}
+	if (method == HTTP_CONNECT) {
+		response_problem(res, 405, "todod is no proxy");
+		res->allow = slice_of(every_method);
+		return NULL;
+	}
+	if (target_parse(&target, method, request_view(call->req, call->req->target), &detail) != 0) {
+		response_problem(res, 400, detail);
+		return NULL;
+	}
+	if (target.form == TARGET_ASTERISK) {
+		answer_options(res, every_method);
+		return NULL;
+	}
+	const struct route *route = find_route(target.path, &call->id, res);
+	if (!route)
+		return NULL;
+	if (method == HTTP_OPTIONS) {
+		answer_options(res, route->allow);
+		return NULL;
+	}
+	call->query = target.query;
+	for (size_t i = 0; i < ROUTE_ENDPOINTS_MAX; i++)
+		if (route->endpoints[i].handle &&
+		    route->endpoints[i].method == (method == HTTP_HEAD ? HTTP_GET : method))
+			return route->endpoints[i].handle;
+	response_problem(res, 405, "this path takes other methods: see the field Allow");
+	res->allow = slice_of(route->allow);
+	return NULL;
+}
+
+struct job *api_handle(struct api *api, const struct request *req, uint64_t owner, struct response *res)
+{
+	struct call call = {.api = api, .req = req, .owner = owner, .res = res};
+	endpoint_fn *handle = find_endpoint(&call);
+	return handle ? handle(&call) : NULL;
+}
+
+bool api_refuse(struct api *api, const struct request *req, struct response *res)
+{
+	struct call call = {.api = api, .req = req, .res = res};
+	endpoint_fn *handle = find_endpoint(&call);
+	enum media_type media;
+	return !handle || (handle == todos_create && todos_check_media(req, req->has_body, &media, res) != 0);
+}
+
+/* ---- jobs */
+
+void answer_unavailable(struct response *res, const char *detail)
+{
+	response_problem(res, 503, detail);
+	res->retry_after_s = 1;
+}
+
+struct job *call_submit(struct call *call, struct job *job)
+{
+	if (executor_submit(call->api->executor, job))
+		return job;
+	job_free(job);
+	answer_unavailable(call->res, "the store is away or overloaded; nothing was done");
+	return NULL;
+}
+
+void api_answer(const struct api *api, struct job *job, struct response *res)
+{
+	(void)api;
+	if (job->kind == JOB_PING)
+		health_answer_ready(job, res);
+	else
+		todos_answer(job, res);
+}
+
+bool api_expire(struct api *api, struct job *job, struct response *res)
+{
+	bool is_ping = job->kind == JOB_PING, is_write = job->kind == JOB_WRITE;
+	enum job_fate fate = executor_abandon(api->executor, job);
+	if (fate == JOB_COLLECTABLE)
+		return false;
+	log_debug("a request was given up after %u ms, %s", api->config->store_timeout_ms,
+		  fate == JOB_BEGUN ? "its work begun" : "still queued");
+	if (is_ping)
+		health_answer_ready(NULL, res);
+	else if (is_write && fate == JOB_BEGUN)
+		response_problem(res, 504,
+				 "the store has not answered in time; the write may still take effect");
+	else
+		answer_unavailable(res, "the store has not answered in time; nothing was done");
+	return true;
+}

@@ -1,0 +1,329 @@
+#include "worker/worker.h"
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "net/server.h"
+#include "store/executor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+	WORKER_ORPHAN_DRAIN_MS = 5000, /* nobody is left who could replace this worker, or stop it */
+	WORKER_CLOSE_MS = 500,         /* for the store threads to leave */
+	WORKER_DRAIN_SPARE_S = 2,      /* beyond the drain, before SIGALRM */
+	WORKER_SPARE_DESCRIPTORS = 64, /* for the store, the loop and the log */
+	WORKER_MIN_CONNECTIONS = 16,
+};
+
+struct worker {
+	struct process *process;
+	const struct config *config;
+	struct loop loop;
+	struct watch signals, lifeline, results;
+	struct server *server;
+	struct store *store;
+	struct executor *executor;
+	struct api api;
+	struct response response;
+	bool draining;
+	int64_t drain_deadline_ms;
+};
+
+/* ---- signals: a handler only sets a flag and wakes the loop */
+
+static volatile sig_atomic_t got_term, got_quit;
+static int signal_fd = -1;
+static unsigned drain_limit_s; /* then SIGALRM, at its default, ends even a loop that stands still */
+
+static void on_signal(int number)
+{
+	int saved_errno = errno;
+	uint64_t one = 1;
+	if (number == SIGTERM) {
+		got_term = 1;
+		(void)alarm(drain_limit_s);
+	} else {
+		got_quit = 1;
+	}
+	ssize_t written = write(signal_fd, &one, sizeof(one)); /* full means that the loop wakes anyway */
+	(void)written;
+	errno = saved_errno;
+}
+
+/* What a terminal sends to the whole group, and what is meant for the master, is the master's to judge. */
+static const int ignored_signals[] = {SIGPIPE, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU};
+
+/* The master forks with all signals blocked, so none can come before its handler stands. */
+static void take_signals(void (*on_term)(int), void (*on_quit)(int))
+{
+	struct sigaction act = {.sa_handler = SIG_IGN, .sa_flags = SA_RESTART};
+	sigset_t none;
+	sigemptyset(&act.sa_mask);
+	sigemptyset(&none);
+	for (size_t i = 0; i < sizeof(ignored_signals) / sizeof(ignored_signals[0]); i++)
+		(void)sigaction(ignored_signals[i], &act, NULL);
+	act.sa_handler = on_term;
+	(void)sigaction(SIGTERM, &act, NULL);
+	act.sa_handler = on_quit;
+	(void)sigaction(SIGQUIT, &act, NULL);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* ---- draining */
+
+static void drain(struct worker *w, uint32_t timeout_ms, const char *reason)
+{
+	int64_t deadline_ms = w->loop.now_ms + timeout_ms;
+	if (w->draining) {
+		if (deadline_ms < w->drain_deadline_ms)
+			w->drain_deadline_ms = deadline_ms;
+		return;
+	}
+	log_debug("draining: %s", reason);
+	w->draining = true;
+	w->drain_deadline_ms = deadline_ms;
+	process_set_state(w->process, PROCESS_DRAINING);
+	server_drain(w->server);
+	for (size_t i = 0; i < w->process->listener_count; i++)
+		close(w->process->listener_fds[i]);
+	w->process->listener_count = 0;
+}
+
+static void end_drain_when_due(struct worker *w)
+{
+	if (!w->draining)
+		return;
+	size_t left = server_connection_count(w->server);
+	if (left > 0 && w->loop.now_ms < w->drain_deadline_ms)
+		return;
+	atomic_store(&w->process->slot->forced, (uint32_t)left);
+	loop_stop(&w->loop);
+}
+
+static void signals_ready(struct watch *watch, uint32_t events)
+{
+	struct worker *w = WATCH_OWNER(watch, struct worker, signals);
+	uint64_t count;
+	(void)events;
+	if (read(watch->fd, &count, sizeof(count)) != sizeof(count))
+		return;
+	if (got_quit)
+		loop_stop(&w->loop);
+	else if (got_term)
+		drain(w, w->config->drain_timeout_s * 1000, "SIGTERM");
+}
+
+static void lifeline_ready(struct watch *watch, uint32_t events)
+{
+	struct worker *w = WATCH_OWNER(watch, struct worker, lifeline);
+	(void)events;
+	log_warn("the master has gone: leaving");
+	loop_remove(&w->loop, watch);
+	drain(w, WORKER_ORPHAN_DRAIN_MS, "the master has gone");
+}
+
+/* ---- between the server and the api */
+
+static uint64_t owner_of(struct ticket ticket)
+{
+	return (uint64_t)ticket.generation << 32 | ticket.slot;
+}
+
+static struct ticket ticket_of(uint64_t owner)
+{
+	return (struct ticket){.slot = (uint32_t)owner, .generation = (uint32_t)(owner >> 32)};
+}
+
+static bool handle(void *arg, const struct request *req, struct ticket ticket, struct response *res,
+		   void **pending)
+{
+	struct worker *w = arg;
+	*pending = api_handle(&w->api, req, owner_of(ticket), res);
+	return !*pending;
+}
+
+static bool refuse(void *arg, const struct request *req, struct response *res)
+{
+	struct worker *w = arg;
+	return api_refuse(&w->api, req, res);
+}
+
+static bool expire(void *arg, void *pending, struct response *res)
+{
+	struct worker *w = arg;
+	return api_expire(&w->api, pending, res);
+}
+
+static size_t balance(void *arg, size_t connections)
+{
+	const struct worker *w = arg;
+	const struct process *p = w->process;
+	size_t sum = 0;
+	atomic_store_explicit(&p->slot->connections, (uint32_t)connections, memory_order_relaxed);
+	for (size_t i = 0; i < p->peer_count; i++)
+		sum += atomic_load_explicit(&p->peers[i].connections, memory_order_relaxed);
+	return sum / p->peer_count;
+}
+
+static void abandon(void *arg, void *pending)
+{
+	struct worker *w = arg;
+	(void)executor_abandon(w->executor, pending); /* whatever became of it, nobody asks any more */
+}
+
+static void results_ready(struct watch *watch, uint32_t events)
+{
+	struct worker *w = WATCH_OWNER(watch, struct worker, results);
+	(void)events;
+	struct job *next;
+	for (struct job *job = executor_collect(w->executor); job; job = next) {
+		next = job->next;
+		response_reset(&w->response);
+		api_answer(&w->api, job, &w->response);
+		server_answer(w->server, ticket_of(job->owner), &w->response);
+		job_free(job);
+	}
+}
+
+/* ---- the loop's hooks */
+
+static void tick(void *arg)
+{
+	struct worker *w = arg;
+	process_beat(w->process);
+	server_tick(w->server);
+}
+
+static int after_events(void *arg)
+{
+	struct worker *w = arg;
+	int sleep_ms = server_after_events(w->server);
+	executor_wake(w->executor);
+	end_drain_when_due(w);
+	return sleep_ms;
+}
+
+/* ---- open, run, leave */
+
+/* As many as the descriptor limit, raised to its hard limit, leaves room for. */
+static size_t max_connections(const struct config *config)
+{
+	struct rlimit limit = {1024, 1024};
+	(void)getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit); /* what it is now counts, whether this worked or not */
+	(void)getrlimit(RLIMIT_NOFILE, &limit);
+	size_t room = limit.rlim_cur > WORKER_SPARE_DESCRIPTORS + WORKER_MIN_CONNECTIONS
+			  ? (size_t)(limit.rlim_cur - WORKER_SPARE_DESCRIPTORS)
+			  : WORKER_MIN_CONNECTIONS;
+	return config->max_connections && config->max_connections < room ? config->max_connections : room;
+}
+
+static struct server *open_server(struct worker *w)
+{
+	static const struct server_handler handler = {handle, refuse, expire, balance, abandon};
+	const struct config *config = w->config;
+	struct server_limits limits = {
+	    .header_timeout_ms = config->header_timeout_s * 1000,
+	    .keepalive_timeout_ms = config->keepalive_timeout_s * 1000,
+	    .write_timeout_ms = config->write_timeout_s * 1000,
+	    .pending_timeout_ms = config->store_timeout_ms,
+	    .body_max_bytes = config->body_max_bytes,
+	    .max_connections = max_connections(config),
+	};
+	return server_new(&w->loop, &limits, &handler, w);
+}
+
+static struct store_settings store_settings(const struct process *p)
+{
+	const struct config *config = p->config;
+	return (struct store_settings){config->store, config->store_timeout_ms, p->name, p->index};
+}
+
+static int watch(struct worker *w, struct watch *watch, int fd, void (*ready)(struct watch *, uint32_t),
+		 struct err *err)
+{
+	*watch = (struct watch){.ready = ready, .fd = fd};
+	if (loop_add(&w->loop, watch, EPOLLIN) != 0)
+		return err_set(err, EXIT_CODE_OS, "epoll_ctl: %s", strerror(errno));
+	return 0;
+}
+
+static int open_worker(struct worker *w, struct err *err)
+{
+	struct loop_hooks hooks = {tick, after_events, w};
+	if (loop_init(&w->loop, &hooks, err) != 0)
+		return -1;
+	signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (signal_fd < 0)
+		return err_set(err, EXIT_CODE_OS, "eventfd: %s", strerror(errno));
+	drain_limit_s = w->config->drain_timeout_s + WORKER_DRAIN_SPARE_S;
+	take_signals(on_signal, on_signal);
+	struct store_settings settings = store_settings(w->process);
+	w->store = store_open(&settings, err);
+	if (!w->store)
+		return -1;
+	w->executor =
+	    executor_open(w->store, w->config->store_timeout_ms, &w->process->board->setup_done, err);
+	if (!w->executor)
+		return -1;
+	w->api = (struct api){w->config, w->executor};
+	w->server = open_server(w);
+	if (watch(w, &w->signals, signal_fd, signals_ready, err) != 0 ||
+	    watch(w, &w->lifeline, w->process->lifeline_fd, lifeline_ready, err) != 0 ||
+	    watch(w, &w->results, executor_fd(w->executor), results_ready, err) != 0)
+		return -1;
+	return server_listen(w->server, w->process->listener_fds, w->process->listener_count, err);
+}
+
+/* A store thread may hang in a driver: then everything is left as it is, for _exit(2). */
+static void close_worker(struct worker *w)
+{
+	server_free(w->server);
+	response_release(&w->response);
+	loop_release(&w->loop);
+	close(signal_fd);
+	if (executor_close(w->executor, WORKER_CLOSE_MS))
+		store_close(w->store);
+}
+
+int worker_run(struct process *p)
+{
+	static struct worker
+	    worker; /* static, so that a leak checker sees what store threads that hang still use */
+	struct worker *w = &worker;
+	struct err err;
+	*w = (struct worker){.process = p, .config = p->config};
+	if (open_worker(w, &err) != 0) {
+		log_error("%s", err.text);
+		return err.code;
+	}
+	process_beat(p);
+	process_set_state(p, PROCESS_READY);
+	loop_run(&w->loop);
+	close_worker(w);
+	return EXIT_CODE_OK;
+}
+
+int worker_set_up_store(struct process *p)
+{
+	take_signals(SIG_DFL, SIG_IGN);
+	struct store_settings settings = store_settings(p);
+	struct err err;
+	if (store_setup(&settings, &err) != 0) {
+		log_write(err.code == EXIT_CODE_UNAVAILABLE ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR,
+			  "cannot set up the store: %s", err.text);
+		return err.code;
+	}
+	return EXIT_CODE_OK;
+}
