@@ -1,0 +1,275 @@
+#!/usr/bin/python3
+"""What todod does, beside what the parts under it do alone: one Markdown table of ratios.
+
+    /usr/bin/python3 tests/bench/bench.py [--seconds 3] [--rounds 5] [--only NAME]…
+
+Each row alternates todod and its baseline (A B A B …) on the same two cores, and takes the ratio of neighbours:
+on a machine whose speed changes from minute to minute that is the only figure worth anything. Prints, and judges
+nothing. Needs the Makefile's test packages, and build/todod ($BUILD/todod).
+"""
+import argparse
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from harness.daemon import BINARY, ROOT, Todod  # noqa: E402
+from harness.mongo import Mongod, mongod_program  # noqa: E402
+from harness.waiting import percentile  # noqa: E402
+from harness.wire import request_bytes  # noqa: E402
+
+BENCH = ROOT / "tests/bench"
+BUILT = ROOT / "build/bench"
+CORES = 2
+CONNECTIONS = 100
+LISTED = 10_000  # todos that there are before pages are read
+SYNC_BYTES, SYNCS = 4096, 100
+WARM_UP_S = 1
+
+
+class Leg(NamedTuple):
+    """One measurement: successes a second, latency, and what went wrong."""
+    rate: float
+    p50_us: int
+    p99_us: int
+    errors: str
+
+
+class Row(NamedTuple):
+    """todod and its baseline: each a function of seconds that returns a Leg."""
+    what: str
+    against: str
+    at_least: str
+    todod: Callable[[int], Leg]
+    baseline: Callable[[int], Leg]
+
+
+# ---- programs ------------------------------------------------------------------------------------------
+
+def build():
+    """The baselines, with the Makefile's own flags."""
+    show = "--eval=show: ; $(info $(CC) $(CFLAGS) $(LDFLAGS))$(info $(LDLIBS))@:"
+    flags = subprocess.run(["make", "-s", show, "show"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    compile_, libraries = map(shlex.split, flags.strip().split("\n"))
+    BUILT.mkdir(parents=True, exist_ok=True)
+    for source in sorted(BENCH.glob("*.c")):
+        subprocess.run([*compile_, "-o", BUILT / source.stem, source, *libraries], cwd=ROOT, check=True)
+
+
+def output(command, seconds):
+    """The last line of its output, which is JSON."""
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=True, timeout=seconds + 30)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def wrk(url, what, seconds):
+    got = output(["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", BENCH / "load.lua", url, "--", what], seconds)
+    errors = [f"{got[kind + '_errors']} {name}" for kind, name in (("status", "non-2xx"), ("socket", "socket"))
+              if got[kind + "_errors"]]
+    return Leg(got["rate"], got["p50_us"], got["p99_us"], ", ".join(errors) or "0")
+
+
+def baseline(program, *arguments, seconds):
+    got = output([BUILT / program, *arguments, seconds], seconds)
+    if not got["rate"]:
+        raise SystemExit(f"{program}: nothing succeeded, {got['errors']} errors")
+    return Leg(got["rate"], got["p50_us"], got["p99_us"], str(got["errors"]))
+
+
+@contextlib.contextmanager
+def bare_loop(answer, directory):
+    """Its URL, while it runs."""
+    path = directory / "answer"
+    path.write_bytes(answer)
+    # In a session of its own, as todod is: the kernel divides the cores between sessions (sched(7), autogroup).
+    process = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", BUILT / "bare_loop", str(CORES), path],
+                               stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def todod(directory, **options):
+    daemon = Todod(directory, **options)
+    try:
+        daemon.wait_store()
+        yield daemon
+        daemon.stop()
+    finally:
+        daemon.kill_all()
+
+
+def answer_bytes(daemon, target):
+    """The bytes of an answer, as they come."""
+    with socket.create_connection(daemon.address, timeout=10) as connection:
+        connection.sendall(request_bytes("GET", target))
+        got = b""
+        while b"\r\n\r\n" not in got:
+            got += connection.recv(65536)
+        head, body = got.split(b"\r\n\r\n", 1)
+        length = int(re.search(rb"\r\ncontent-length: *(\d+)", head, re.I)[1])
+        while len(body) < length:
+            body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def fill(daemon):
+    """Until the list is as long as it has to be."""
+    end = time.monotonic() + 120
+    while len(daemon.request("GET", f"/todo?start={LISTED - 10}").data) < 10:
+        if time.monotonic() > end:
+            raise SystemExit(f"no {LISTED} todos within two minutes:\n{daemon.log[-3000:]}")
+        wrk(daemon.url + "/todo", "post", 1)
+
+
+def sync_us(directory):
+    """How long write and fdatasync of a block take here, a few times."""
+    block, samples = os.urandom(SYNC_BYTES), []
+    descriptor = os.open(directory / "sync", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        for _ in range(SYNCS):
+            began = time.perf_counter()
+            os.write(descriptor, block)
+            os.fdatasync(descriptor)
+            samples.append((time.perf_counter() - began) * 1e6)
+    finally:
+        os.close(descriptor)
+    return samples
+
+
+# ---- rows ----------------------------------------------------------------------------------------------
+# Each is a context: servers run while its rows are measured.
+
+@contextlib.contextmanager
+def mongodb(directory, names):
+    directory.mkdir()
+    server = Mongod(mongod_program(), directory / "mongod")
+    concern = "w=majority&journal=true"
+    try:
+        with todod(directory / "todod", store=server.uri("todo", concern), workers=None) as daemon:
+            if names & {"page-mongodb", "pages-mongodb"}:
+                fill(daemon)
+            url = daemon.url + "/todo"
+
+            def page(seconds):
+                return baseline("mongo_baseline", "page", server.uri("todo", concern), 10, seconds=seconds)
+
+            yield {
+                "page-mongodb": Row(
+                    "`GET /todo?start=10` on MongoDB", "libmongoc, 10 threads, newest page of 10", "1.0",
+                    lambda seconds: wrk(url + "?start=10", "get", seconds), page),
+                "pages-mongodb": Row(
+                    "`GET /todo?start=N`, N random in 1–1,000", "the same", "0.7",
+                    lambda seconds: wrk(url, "random", seconds), page),
+                "post-mongodb": Row(
+                    "POST on MongoDB, journaled", "libmongoc `insert_many`, 5 threads × 20 rows", "0.3",
+                    lambda seconds: wrk(url, "post", seconds),
+                    lambda seconds: baseline("mongo_baseline", "insert", server.uri("baseline", concern), 5,
+                                             seconds=seconds)),
+            }
+    finally:
+        server.close()
+
+
+@contextlib.contextmanager
+def sqlite(directory, _):
+    with todod(directory, workers=None) as daemon:
+        yield {"post-sqlite": Row(
+            "POST on SQLite, FULL", "16 rows a transaction, 5 processes, same lock", "0.3",
+            lambda seconds: wrk(daemon.url + "/todo", "post", seconds),
+            lambda seconds: baseline("sqlite_baseline", directory / "baseline.db", 5, 16, seconds=seconds))}
+
+
+@contextlib.contextmanager
+def healthz(directory, _):
+    with todod(directory, workers=CORES) as daemon, bare_loop(answer_bytes(daemon, "/healthz"), directory) as bare:
+        yield {"healthz": Row(
+            "`GET /healthz`, `workers` = cores", "a bare epoll loop of as many processes, same bytes", "0.90",
+            lambda seconds: wrk(daemon.url + "/healthz", "get", seconds),
+            lambda seconds: wrk(bare + "/healthz", "get", seconds))}
+
+
+# In the order of measuring, pages before posts: the list is not to grow meanwhile.
+SCENES = [(mongodb, ["page-mongodb", "pages-mongodb", "post-mongodb"]), (sqlite, ["post-sqlite"]), (healthz, ["healthz"])]
+NAMES = [name for _, names in SCENES for name in names]
+
+
+def measure(row, directory, options):
+    """A line of the table."""
+    syncs, pairs = [], []
+    for leg in (row.todod, row.baseline):
+        leg(WARM_UP_S)
+    for number in range(options.rounds):
+        syncs += sync_us(directory)
+        pair = row.todod(options.seconds), row.baseline(options.seconds)
+        pairs.append(pair)
+        print(f"  {row.what}, round {number + 1}: {pair[0].rate:,.0f} against {pair[1].rate:,.0f} a second"
+              f" = {pair[0].rate / pair[1].rate:.2f}", file=sys.stderr)
+    ratios = [a.rate / b.rate for a, b in pairs]
+    cells = [row.what, row.against, row.at_least, f"**{statistics.median(ratios):.2f}**",
+             f"{min(ratios):.2f}–{max(ratios):.2f}"]
+    for legs in zip(*pairs):
+        errors = [leg.errors for leg in legs if leg.errors != "0"]
+        cells += [f"{statistics.median(leg.rate for leg in legs):,.0f}",
+                  " / ".join(f"{statistics.median(leg[i] for leg in legs) / 1000:.2f}" for i in (1, 2)),
+                  "; ".join(errors) or "0"]
+    return cells + [f"{percentile(syncs, 50) / 1000:.2f}"]
+
+
+HEAD = ["what", "against, measured in the same run", "at least", "ratio", "spread",
+        "todod /s", "p50 / p99 ms", "errors", "baseline /s", "p50 / p99 ms", "errors", "fdatasync p50 ms"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--seconds", type=int, default=3, help="of each leg (default: 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="todod and baseline in turn, so many times (default: 5)")
+    parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
+    options = parser.parse_args()
+    wanted = set(options.only or NAMES)
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    cores = sorted(os.sched_getaffinity(0))[:CORES]
+    os.sched_setaffinity(0, cores)  # what is started from here inherits it
+    if not BINARY.exists():
+        raise SystemExit(f"{BINARY} is not there: run make")
+    build()
+    lines = []
+    directory = Path(tempfile.mkdtemp(prefix="run-", dir=BUILT))
+    try:
+        for scene, names in SCENES:
+            if not wanted & set(names):
+                continue
+            with scene(directory / scene.__name__, wanted) as rows:
+                lines += [measure(row, directory, options) for name, row in rows.items() if name in wanted]
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+    print("| " + " | ".join(HEAD) + " |")
+    print("|" + " --- |" * len(HEAD))
+    for cells in lines:
+        print("| " + " | ".join(cells) + " |")
+    print(f"\n{CONNECTIONS} connections; {options.rounds} rounds of {options.seconds} s; client and servers on"
+          f" {len(cores)} cores; median of the rounds. Rates count rows or pages; the latency of a baseline is that of"
+          f" a batch, a page or a transaction. fdatasync: after a write of {SYNC_BYTES} bytes, in the directory of"
+          " the stores.")
+
+
+if __name__ == "__main__":
+    main()

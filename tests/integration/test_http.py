@@ -1,0 +1,507 @@
+"""Contract section 3: what goes over the wire. One store is enough here."""
+import socket
+import threading
+import time
+from email.utils import parsedate_to_datetime
+
+import pytest
+
+from harness.daemon import Todod, accepts
+from harness.waiting import SLOW, Stopwatch, wait_until
+from harness.wire import Closed, chunked, request_bytes
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+INDEX = b"GET /index HTTP/1.1\r\nHost: a\r\n\r\n"
+JSON = b"Content-Type: application/json\r\n"
+
+
+def post_head(*lines):
+    return b"POST /todo HTTP/1.1\r\nHost: a\r\n" + JSON + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+
+
+def post(content):
+    return request_bytes("POST", "/todo", {"content": content})
+
+
+# ---- pipelining and segmentation -----------------------------------------------------------------------
+
+def test_pipelined_requests_are_answered_in_order(web):
+    targets = ["/index", "/nowhere", "/healthz", "/todo?limit=x", "/index"]
+    with web.connect() as connection:
+        connection.send(b"".join(request_bytes("GET", target) for target in targets))
+        assert [connection.read().status for _ in targets] == [200, 404, 200, 400, 200]
+
+
+def test_pipelined_posts_and_lists_see_each_other_in_order(web):
+    with web.connect() as connection:
+        connection.send(b"".join(post(f"pipelined {i}") + request_bytes("GET", "/todo?limit=1") for i in range(30)))
+        for i in range(30):
+            todo = connection.read().json
+            assert todo["content"] == f"pipelined {i}"
+            assert connection.read().data == [todo]
+
+
+def test_a_mix_in_one_segment(web):
+    with web.connect() as connection:
+        connection.send(INDEX + post("mix") + b"HEAD /index HTTP/1.1\r\nHost: a\r\n\r\n" + request_bytes("OPTIONS", "/todo") + INDEX)
+        assert connection.read().json == {"msg": "hello world"}
+        assert connection.read().json["content"] == "mix"
+        assert connection.read(head_only=True).field("Content-Length") == "22"
+        assert connection.read().status == 204
+        assert connection.read().json == {"msg": "hello world"}
+
+
+def test_ten_thousand_pipelined_requests(web):
+    count = 10000
+    with web.connect() as connection:
+        sender = threading.Thread(target=connection.send, args=(GET * count,))
+        sender.start()
+        assert all(connection.read(check=False).status == 200 for _ in range(count))
+        sender.join()
+        assert connection.request("GET", "/index").status == 200
+
+
+@pytest.mark.parametrize("data, content", [
+    (post("byte by byte"), "byte by byte"),
+    (post_head(b"Transfer-Encoding: chunked") + chunked(b'{"content":', b'"in chunks"}', trailers=b"X-T: 1\r\n"), "in chunks")])
+def test_byte_by_byte(web, data, content):
+    with web.connect() as connection:
+        for i in range(len(data)):
+            connection.send(data[i:i + 1])
+        assert connection.read().json["content"] == content
+        assert connection.request("GET", "/index").status == 200
+
+
+def test_cut_anywhere(web):
+    data = post("cut") + INDEX
+    with web.connect() as connection:
+        for at in range(1, len(data), 3):
+            connection.send(data[:at])
+            time.sleep(0.001)
+            connection.send(data[at:])
+            assert connection.read().json["content"] == "cut"
+            assert connection.read().status == 200
+
+
+# ---- how long a connection lasts -----------------------------------------------------------------------
+
+def test_keep_alive(web):
+    with web.connect() as connection:
+        for _ in range(100):
+            response = connection.request("GET", "/index")
+            assert response.status == 200 and not response.closes
+
+
+@pytest.mark.parametrize("value", ["close", "Close", "keep-alive, close", "x, close"])
+def test_connection_close(web, value):
+    with web.connect() as connection:
+        response = connection.request("GET", "/index", fields=[("Connection", value)])
+        assert response.status == 200 and response.closes
+        connection.read_end()
+
+
+def test_nothing_after_a_close_is_answered(web):
+    with web.connect() as connection:
+        connection.send(b"GET /index HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + INDEX)
+        assert connection.read().status == 200
+        connection.read_end()
+
+
+@pytest.mark.parametrize("fields", [[], [("Host", "a")]])
+def test_http_1_0_closes(web, fields):
+    with web.connect() as connection:
+        connection.send(b"GET /index HTTP/1.0\r\n" + b"".join(f"{n}: {v}\r\n".encode() for n, v in fields) + b"\r\n")
+        assert connection.read().json == {"msg": "hello world"}
+        connection.read_end()
+
+
+def test_http_1_0_keep_alive(web):
+    with web.connect() as connection:
+        for _ in range(3):
+            connection.send(b"GET /index HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert connection.read().field("Connection").lower() == "keep-alive"
+
+
+def test_another_minor_version_is_taken_as_1_1(web):
+    with web.connect() as connection:
+        for _ in range(2):
+            assert connection.send(b"GET /index HTTP/1.2\r\nHost: a\r\n\r\n").read().status == 200
+
+
+@pytest.mark.parametrize("data, statuses", [(INDEX, [200]), (INDEX * 3, [200] * 3), (post("half-closed"), [200]), (b"", []),
+                                            (INDEX + post("x") + INDEX, [200] * 3)])
+def test_a_half_closed_connection_is_answered(web, data, statuses):
+    with web.connect() as connection:
+        connection.send(data)
+        connection.sock.shutdown(socket.SHUT_WR)
+        assert [connection.read().status for _ in statuses] == statuses
+        connection.read_end()
+
+
+@pytest.mark.parametrize("data", [b"GET /ind", INDEX[:-2], post("half a body")[:-3]])
+def test_half_a_request_and_then_the_end(web, data):
+    with web.connect() as connection:
+        connection.send(data)
+        connection.sock.shutdown(socket.SHUT_WR)
+        try:
+            assert connection.read().status in (400, 408)
+        except Closed as closed:
+            assert not closed.got
+    assert web.request("GET", "/healthz").status == 200
+
+
+def test_one_empty_line_before_a_request_is_skipped(web):
+    with web.connect() as connection:
+        assert connection.send(b"\r\n" + INDEX).read().status == 200
+        assert connection.send(b"\r\n" + INDEX).read().status == 200
+
+
+# ---- 100-continue --------------------------------------------------------------------------------------
+
+def test_expect_100_continue(web):
+    body = b'{"content":"expected"}'
+    with web.connect() as connection:
+        connection.send(post_head(b"Content-Length: %d" % len(body), b"Expect: 100-Continue"))
+        assert connection.read().status == 100
+        connection.send(body)
+        assert connection.read().json["content"] == "expected"
+        assert connection.request("GET", "/index").status == 200
+
+
+def test_expect_with_a_chunked_body(web):
+    with web.connect() as connection:
+        connection.send(post_head(b"Transfer-Encoding: chunked", b"Expect: 100-continue"))
+        assert connection.read().status == 100
+        connection.send(chunked(b'{"content":"x"}'))
+        assert connection.read().status == 200
+
+
+def test_no_100_when_the_body_is_here(web):
+    body = b'{"content":"here"}'
+    with web.connect() as connection:
+        connection.send(post_head(b"Content-Length: %d" % len(body), b"Expect: 100-continue") + body)
+        assert connection.read().json["content"] == "here"
+
+
+def test_no_100_for_http_1_0(web):
+    body = b'{"content":"old"}'
+    with web.connect() as connection:
+        connection.send(b"POST /todo HTTP/1.0\r\n" + JSON + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+        time.sleep(0.1)
+        assert connection.send(body).read().json["content"] == "old"
+
+
+@pytest.mark.parametrize("data, status", [
+    (b"POST /todo HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", 415),
+    (b"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", 404),
+    (b"POST /index HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", 405),
+    (post_head(b"Content-Length: 10000000", b"Expect: 100-continue"), 413),
+    (post_head(b"Content-Length: 9", b"Expect: something"), 417),
+    (post_head(b"Content-Length: 9", b"Expect: 100-continue, x"), 417)])
+def test_a_refused_upload_gets_its_answer_without_100(web, data, status):
+    with web.connect() as connection:
+        assert connection.send(data).read().status == status
+
+
+def test_curl_uploads_without_a_wait(web):
+    body = b'{"content":"x","pad":"' + b"a" * 20000 + b'"}'
+    with web.connect() as connection:
+        watch = Stopwatch()
+        connection.send(post_head(b"Content-Length: %d" % len(body), b"Expect: 100-continue"))
+        assert connection.read().status == 100 and watch.seconds < 0.5 * SLOW
+        assert connection.send(body).read().status == 200
+
+
+# ---- chunked bodies and large uploads ------------------------------------------------------------------
+
+@pytest.mark.parametrize("body", [
+    chunked(b'{"content":"chunked"}'),
+    chunked(*[bytes([byte]) for byte in b'{"content":"chunked"}']),
+    b"00015\r\n" + b'{"content":"chunked"}' + b"\r\n000\r\n\r\n",
+    b'15;name=value;other="quoted"\r\n{"content":"chunked"}\r\n0;last\r\n\r\n',
+    chunked(b'{"content":"chunked"}', trailers=b"Content-Length: 5\r\nX: y\r\n")])
+def test_chunked_bodies(web, body):
+    with web.connect() as connection:
+        connection.send(post_head(b"Transfer-Encoding: chunked") + body + INDEX)
+        assert connection.read().json["content"] == "chunked"
+        assert connection.read().status == 200
+
+
+@pytest.mark.parametrize("body", [
+    b"x\r\n", b"0x5\r\nhello\r\n", b"+5\r\n", b"-1\r\n", b"5 \r\nhello\r\n0\r\n\r\n", b"5\nhello\r\n0\r\n\r\n", b"5\r\nhello\n0\r\n\r\n", b"5\r\nhelloX",
+    b"fffffffffffffffff\r\n", b"10000000000000000\r\n", b";x\r\n", b"\r\n", b"5;a\nb\r\nhello\r\n", b"5;" + b"a" * 300 + b"\r\nhello\r\n",
+    b"0\r\nbad trailer\r\n\r\n", b"0\r\n folded: x\r\n\r\n", b"5_0\r\n"], ids=ascii)
+def test_broken_chunks_are_400(web, body):
+    with web.connect() as connection:
+        response = connection.send(post_head(b"Transfer-Encoding: chunked") + body).read()
+        assert response.status == 400 and response.closes
+        connection.read_end()
+
+
+@pytest.mark.parametrize("size", [200_000, 10_000_000])
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
+def test_a_large_refused_upload_reads_its_413(web, size, is_chunked):
+    """The client sends before it reads. Up to 256 KiB are taken off its hands; of more it is told by an error
+    of send(2), but the answer is there first, and no reset may eat it."""
+    with web.connect() as connection:
+        connection.send(post_head(b"Transfer-Encoding: chunked" if is_chunked else b"Content-Length: %d" % size))
+        piece = b"a" * 50_000
+        try:
+            for _ in range(size // len(piece)):
+                connection.send(b"%x\r\n%s\r\n" % (len(piece), piece) if is_chunked else piece)
+        except OSError:
+            assert size > 256 * 1024
+        response = connection.read()
+        assert response.status == 413 and response.closes
+        if size < 256 * 1024:
+            connection.sock.shutdown(socket.SHUT_WR)
+            connection.read_end()
+
+
+def test_a_body_of_a_get_is_no_next_request(web):
+    with web.connect() as connection:
+        connection.send(b"GET /index HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(GET) + GET + INDEX)
+        assert [connection.read().json, connection.read().json] == [{"msg": "hello world"}] * 2
+
+
+def test_a_request_in_absolute_form(web):
+    with web.connect() as connection:
+        assert connection.send(b"GET http://todod.test/index HTTP/1.1\r\nHost: other\r\n\r\n").read().status == 200
+
+
+# ---- refusals ------------------------------------------------------------------------------------------
+
+CHUNKS = chunked(b'{"content":"x"}')
+
+
+@pytest.mark.parametrize("data", [
+    post_head(b"Content-Length: 5", b"Transfer-Encoding: chunked") + CHUNKS,
+    post_head(b"Transfer-Encoding: chunked", b"Content-Length: 5") + CHUNKS,
+    post_head(b"Transfer-Encoding: chunked", b"Content-Length: x") + CHUNKS,
+    post_head(b"Content-Length: 5", b"Content-Length: 5") + b"hello",
+    post_head(b"Content-Length: 5", b"Content-Length: 6") + b"hello",
+    post_head(b"Content-Length: 5, 5") + b"hello",
+    post_head(b"Content-Length: +5") + b"hello", post_head(b"Content-Length: -5"), post_head(b"Content-Length: 0x5"), post_head(b"Content-Length: 5 5"),
+    post_head(b"Content-Length:"), post_head(b"Content-Length: 5a"),
+    b"POST /todo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS,
+    post_head(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked") + CHUNKS,
+    post_head(b"Transfer-Encoding: chunked, chunked") + CHUNKS,
+    post_head(b"Transfer-Encoding: chunked, gzip") + CHUNKS,
+    b"GET /index HTTP/1.1\nHost: a\n\n", b"GET /index HTTP/1.1\r\nHost: a\n\r\n", b"GET /index HTTP/1.1\r\nHost: a\r\n\n",
+    b"GET /index HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", b"GET /index HTTP/1.1\r\nHost: a\r\r\n\r\n",
+    b"GET /index HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", b"GET /index HTTP/1.1\r\n X: a\r\nHost: a\r\n\r\n",
+    b"GET /index HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n", b"GET /index HTTP/1.1\r\nHost : a\r\n\r\n", b"GET /index HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+    b"GET /index HTTP/1.1\r\nHost: a\r\n: x\r\n\r\n", b"GET /index HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", b"GET /index HTTP/1.1\r\nHost: a\r\nX\0: a\r\n\r\n",
+    b"GET /index HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n", b"GET /index HTTP/1.1\r\nHost: a\r\nX: \x7f\r\n\r\n",
+    b"GET /index HTTP/1.1\r\n\r\n", b"GET /index HTTP/1.1\r\nHost:\r\n\r\n", b"GET /index HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+    b"GET /index HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n", b"GET /index HTTP/1.1\r\nHost: a, b\r\n\r\n", b"GET /index HTTP/1.1\r\nHost: a b\r\n\r\n",
+    b"GET /index HTTP/1.1\r\nHost: u@a\r\n\r\n", b"GET /index HTTP/1.1\r\nHost: a/b\r\n\r\n", b"GET /index HTTP/1.1\r\nHost: a:x\r\n\r\n",
+    b"GET  /index HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /index  HTTP/1.1\r\nHost: a\r\n\r\n", b" GET /index HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /index HTTP/1.1 \r\nHost: a\r\n\r\n", b"GET\t/index HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /index\r\n\r\n", b"GET\r\n\r\n",
+    b"GET /index http/1.1\r\nHost: a\r\n\r\n", b"GET /index HTTP/1\r\nHost: a\r\n\r\n", b"GET /index HTTP/1.\r\nHost: a\r\n\r\n", b"GET /index HTTP/1.10\r\nHost: a\r\n\r\n",
+    b"GET /in\x00dex HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /ind\xc3\xa9x HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /index#x HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /in\\dex HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GE(T /index HTTP/1.1\r\nHost: a\r\n\r\n", b"\0\0\0\0\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    b"\r\n\r\n" + INDEX, b"\n" + INDEX], ids=ascii)
+def test_ambiguous_messages_are_400_and_nothing_after_them_is_answered(web, data):
+    with web.connect() as connection:
+        connection.send(data + INDEX)
+        response = connection.read()
+        assert response.status == 400 and response.closes
+        connection.read_end()
+
+
+@pytest.mark.parametrize("target", ["index", "*", "http://u@a/index", "http:///index", "ftp://a/index", "a:80"])
+def test_a_target_of_no_known_form_is_400(web, target):
+    assert web.request("GET", target).status == 400
+
+
+@pytest.mark.parametrize("data, status", [
+    (post_head(b"Transfer-Encoding: gzip"), 501), (post_head(b"Transfer-Encoding: identity"), 501),
+    (b"X" * 33 + b" /index HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    (b"GET /index HTTP/2.0\r\nHost: a\r\n\r\n", 505), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505), (b"GET /index HTTP/0.9\r\nHost: a\r\n\r\n", 505),
+    (b"GET /" + b"a" * 4096 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414), (b"GET /" + b"a" * 20000, 414),
+    (b"GET /index HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 8192 + b"\r\n\r\n", 431), (b"GET /index HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 20000, 431),
+    (b"GET /index HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 64 + b"\r\n", 431), (b"GET /index HTTP/1.1\r\n" + b"X: y\r\n" * 5000, 431),
+    (post_head(b"Content-Length: 65537"), 413), (post_head(b"Content-Length: 9999999999999999999999"), 413)],
+    ids=lambda value: ascii(value[:50]) if isinstance(value, bytes) else value)
+def test_too_much_and_unknown(web, data, status):
+    with web.connect() as connection:
+        response = connection.send(data).read()
+        if status == 413 and response.status == 400:
+            assert b"9" * 20 in data  # a length of more than 19 digits may also be called malformed
+        else:
+            assert response.status == status
+        assert response.closes
+        connection.sock.shutdown(socket.SHUT_WR)
+        connection.read_end()
+
+
+@pytest.mark.parametrize("data, status", [
+    (b"GET /" + b"a" * 4095 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+    (b"GET /index HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 63 + b"\r\n", 200),
+    (b"GET /index HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 8100 + b"\r\n\r\n", 200),
+    (b"X" * 32 + b" /index HTTP/1.1\r\nHost: a\r\n\r\n", 501)], ids=range(4))
+def test_just_within_the_limits(web, data, status):
+    with web.connect() as connection:
+        assert connection.send(data).read().status == status
+        assert connection.request("GET", "/index").status == 200
+
+
+def test_a_detail_never_repeats_the_client_unescaped(web):
+    for data in (b'GET /"<script>\\" HTTP/1.1\r\nHost: a\r\n\r\n', b'GET /todo?limit="\x7f HTTP/1.1\r\nHost: a\r\n\r\n', b'GET /todo?limit=%22%0a HTTP/1.1\r\nHost: a\r\n\r\n'):
+        with web.connect() as connection:
+            response = connection.send(data).read()  # checked by the client as it reads
+            assert b"script" not in response.body
+
+
+# ---- time-outs and limits ------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def hasty(scratch):
+    """A daemon with short time-outs."""
+    daemon = Todod(scratch / "hasty", workers=1, header_timeout_s=1, keepalive_timeout_s=1, write_timeout_s=1).wait_store()
+    yield daemon
+    daemon.finish()
+
+
+@pytest.mark.parametrize("data", [b"G", b"GET /index HTTP/1.1\r\nHost: a\r\n", b"\r\n"])
+def test_an_incomplete_head_is_408(hasty, data):
+    with hasty.connect() as connection:
+        watch = Stopwatch()
+        response = connection.send(data).read()
+        assert response.status == 408 and response.closes and 0.8 < watch.seconds < 3 * SLOW
+        connection.sock.shutdown(socket.SHUT_WR)
+        connection.read_end()
+
+
+def test_the_header_timeout_is_absolute(hasty):
+    """A byte now and then does not prolong it."""
+    with hasty.connect() as connection:
+        watch = Stopwatch()
+        connection.sock.settimeout(0.2)
+        for byte in b"GET /index HTTP/1.1\r\nX: " + b"a" * 200:
+            try:
+                connection.send(bytes([byte]))
+                if connection.sock.recv(1, socket.MSG_PEEK):
+                    break
+            except socket.timeout:
+                pass
+        assert connection.read().status == 408 and watch.seconds < 4 * SLOW
+
+
+def test_an_idle_connection_is_closed(hasty):
+    with hasty.connect() as connection:
+        assert connection.request("GET", "/index").status == 200
+        watch = Stopwatch()
+        connection.read_end()
+        assert 0.8 < watch.seconds < 4 * SLOW
+
+
+def test_a_connection_that_never_speaks_is_closed(hasty):
+    with hasty.connect() as connection:
+        watch = Stopwatch()
+        connection.read_end()
+        assert 0.8 < watch.seconds < 4 * SLOW
+
+
+def test_an_active_connection_is_not_closed(hasty):
+    with hasty.connect() as connection:
+        for _ in range(5):
+            time.sleep(0.6)
+            assert connection.request("GET", "/index").status == 200
+
+
+def test_a_slow_body_is_408(hasty):
+    with hasty.connect() as connection:
+        watch = Stopwatch()
+        connection.send(post_head(b"Content-Length: 3000"))
+        connection.sock.settimeout(0.2)
+        while watch.seconds < 20:
+            try:
+                connection.send(b"a" * 10)
+                if connection.sock.recv(1, socket.MSG_PEEK):
+                    break
+            except socket.timeout:
+                pass
+        response = connection.read()
+        assert response.status == 408 and response.closes and watch.seconds < 15
+
+
+def test_a_body_that_is_slow_but_not_too_slow_is_read(hasty):
+    body = b'{"content":"x","pad":"' + b"a" * 6000 + b'"}'
+    with hasty.connect() as connection:
+        connection.send(post_head(b"Content-Length: %d" % len(body)))
+        for at in range(0, len(body), 400):
+            connection.send(body[at:at + 400])
+            time.sleep(0.15)  # 2.6 KiB/s for 2.3 s: longer than header_timeout_s
+        assert connection.read().status == 200
+
+
+def test_a_client_that_never_reads_is_closed(hasty):
+    for i in range(30):
+        hasty.post("x" * 16000)
+    before = sum(hasty.connections().values())
+    with hasty.connect(receive_buffer=4096) as connection:
+        connection.send(request_bytes("GET", "/todo?limit=100") * 100)
+        wait_until(lambda: sum(hasty.connections().values()) > before, "the connection")
+        time.sleep(0.5)
+        assert hasty.request("GET", "/index").status == 200, "the others are served meanwhile"
+        wait_until(lambda: sum(hasty.connections().values()) <= before, "the connection to be closed", timeout_s=10 * SLOW)
+
+
+def test_a_slow_reader_with_progress_is_served(hasty):
+    for i in range(30):
+        hasty.post("y" * 16000)
+    with hasty.connect(receive_buffer=4096) as connection:
+        connection.send(request_bytes("GET", "/todo?limit=30"))
+        for _ in range(20):
+            connection.pending += connection.sock.recv(2000)
+            time.sleep(0.1)
+        assert len(connection.read().data) == 30
+
+
+def test_at_the_limit_the_connection_idle_longest_makes_room(todod):
+    daemon = todod(workers=1, max_connections=10)
+    wait_until(lambda: sum(daemon.connections().values()) == 0, "no connections")
+    connections = [daemon.connect() for _ in range(10)]
+    for connection in connections:
+        assert connection.request("GET", "/index").status == 200
+    time.sleep(0.3)  # the order is kept by tenths of a second
+    assert connections[0].request("GET", "/index").status == 200  # now the second one is idle longest
+    with daemon.connect() as extra:
+        assert extra.request("GET", "/index").status == 200
+        connections[1].read_end()
+        others = connections[:1] + connections[2:]
+        assert all(connection.request("GET", "/index").status == 200 for connection in others)
+    for connection in connections:
+        connection.close()
+
+
+def test_five_hundred_connections_that_come_and_go(web):
+    for _ in range(5):
+        connections = [web.connect() for _ in range(100)]
+        for connection in connections:
+            connection.send(INDEX)
+        assert all(connection.read().status == 200 for connection in connections)
+        for connection in connections:
+            connection.close()
+    assert accepts(web.address)
+
+
+def test_rubbish_leaves_the_daemon_well(web):
+    for data in (b"\xff" * 70000, b"\r\n" * 3000, b"GET " * 5000, b"POST /todo HTTP/1.1\r\n" + b"\0" * 9000, bytes(range(256)) * 40):
+        with web.connect() as connection:
+            try:
+                connection.send(data)
+                connection.sock.shutdown(socket.SHUT_WR)
+                while connection.sock.recv(65536):
+                    pass
+            except OSError:
+                pass
+    assert web.request("GET", "/index").status == 200
+
+
+def test_the_date_is_now(web):
+    date = parsedate_to_datetime(web.request("GET", "/index").field("Date")).timestamp()
+    assert abs(date - time.time()) < 2
