@@ -33,7 +33,9 @@ TEST_NEEDS = $(BUILD_NEEDS) pc:cmocka=libcmocka-dev py:pytest=python3-pytest py:
 run_units = @for t in $(UNITS); do BUILD=$(BUILD) SANITIZE=$(SANITIZE) tests/unit/run $$t || exit 1; done
 run_fuzzers = @for t in $(FUZZERS); do tests/fuzz/run $$t $(or $(FUZZ_SECONDS),10) || exit 1; done
 
+ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc)
+endif
 
 all: $(BUILD)/todod ## build build/todod (the default)
 
