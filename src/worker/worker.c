@@ -286,15 +286,15 @@ static int open_worker(struct worker *w, struct err *err)
 	return server_listen(w->server, w->process->listener_fds, w->process->listener_count, err);
 }
 
-/* A store thread may hang in a driver: then everything is left as it is, for _exit(2). */
+/* The store itself is left to _exit(2): to end its sessions in MongoDB takes seconds when it is away. */
 static void close_worker(struct worker *w)
 {
 	server_free(w->server);
 	response_release(&w->response);
 	loop_release(&w->loop);
 	close(signal_fd);
-	if (executor_close(w->executor, WORKER_CLOSE_MS))
-		store_close(w->store);
+	(void)executor_close(w->executor,
+			     WORKER_CLOSE_MS); /* a thread that hangs in a driver is left as it is, too */
 }
 
 int worker_run(struct process *p)

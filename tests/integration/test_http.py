@@ -365,13 +365,20 @@ def hasty(scratch):
     daemon.finish()
 
 
-@pytest.mark.parametrize("data", [b"G", b"GET /index HTTP/1.1\r\nHost: a\r\n", b"\r\n"])
+@pytest.mark.parametrize("data", [b"G", b"GET /index HTTP/1.1\r\nHost: a\r\n"])
 def test_an_incomplete_head_is_408(hasty, data):
     with hasty.connect() as connection:
         watch = Stopwatch()
         response = connection.send(data).read()
         assert response.status == 408 and response.closes and 0.8 < watch.seconds < 3 * SLOW
         connection.sock.shutdown(socket.SHUT_WR)
+        connection.read_end()
+
+
+def test_an_empty_line_begins_no_request(hasty):
+    """A client that ends its body with one too many is idle, not late: an answer now would be taken for the next one's."""
+    with hasty.connect() as connection:
+        assert connection.send(b"GET /index HTTP/1.1\r\nHost: a\r\n\r\n\r\n").read().status == 200
         connection.read_end()
 
 
