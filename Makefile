@@ -27,8 +27,9 @@ BUILD_NEEDS = bin:cc=gcc file:/usr/include/stdio.h=libc6-dev bin:pkg-config=pkg-
            pc:hiredis=libhiredis-dev pc:jansson=libjansson-dev pc:uuid=uuid-dev pc:sqlite3=libsqlite3-dev pc:inih=libinih-dev
 TEST_NEEDS = $(BUILD_NEEDS) pc:cmocka=libcmocka-dev py:pytest=python3-pytest py:pymongo=python3-pymongo bin:pip3=python3-pip \
            bin:redis-server=redis-server bin:mongod|file:/usr/lib/x86_64-linux-gnu/libcurl.so.4=libcurl4 bin:curl=curl \
-           bin:http=httpie bin:wrk=wrk bin:nginx=nginx-light bin:clang=clang bin:clang-format=clang-format \
-           bin:valgrind=valgrind bin:strace=strace bin:ss=iproute2 bin:ps=procps bin:taskset=util-linux bin:sqlite3=sqlite3
+           bin:http=httpie bin:wrk=wrk bin:nginx=nginx-light bin:clang=clang \
+           file:$(shell clang -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-$(shell uname -m).a=libclang-rt-14-dev bin:clang-format=clang-format \
+           bin:valgrind=valgrind file:/usr/lib/debug/.build-id=libc6-dbg bin:strace=strace bin:ss=iproute2 bin:ps=procps bin:taskset=util-linux bin:sqlite3=sqlite3
 
 run_units = @for t in $(UNITS); do BUILD=$(BUILD) SANITIZE=$(SANITIZE) tests/unit/run $$t || exit 1; done
 run_fuzzers = @for t in $(FUZZERS); do tests/fuzz/run $$t $(or $(FUZZ_SECONDS),10) || exit 1; done
