@@ -7,7 +7,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from harness.daemon import wait_until_gone
+from harness.daemon import propagation, wait_until_gone
 from harness.load import POST, HealthProbe, Load, judge
 from harness.sqlite import check_integrity, lock_holder, write_lock
 from harness.waiting import SLOW, SOAK_SECONDS, Stopwatch, wait_until
@@ -74,7 +74,7 @@ def test_a_full_disk_is_507_and_reads_go_on(todod, directory):
     mount.mkdir()
     rights = "-m" if os.geteuid() == 0 else "-Urm"
     daemon = todod(store=f"sqlite:{mount}/todo.db", workers=2, prefix=[
-        "unshare", rights, "sh", "-c", f'mount -t tmpfs -o size=3m todod {mount} && exec "$@"', "sh"])
+        "unshare", rights, *propagation(), "sh", "-c", f'mount -t tmpfs -o size=3m todod {mount} && exec "$@"', "sh"])
     inside = Path(f"/proc/{daemon.master}/root{mount}")
     todo = daemon.post("before")
     ballast = inside / "ballast"

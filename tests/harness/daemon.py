@@ -91,6 +91,15 @@ def private_bytes(pid):
                       if line.startswith("Private_"))
 
 
+def propagation():
+    """Mounts of a namespace of its own stay in there; where / is no mount point (chroot), that can only be left as it is."""
+    return [] if _is_mount_root() else ["--propagation", "unchanged"]
+
+
+def _is_mount_root():
+    return any(line.split()[4] == "/" for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+
 # ---- the daemon ----------------------------------------------------------------------------------------
 
 def sanitizer_environment(directory, leaks=True):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.daemon import (BINARY, accepts, command_line, cpu_seconds, descriptors, environment, free_port, is_alive,
-                            processes_of_session, run_todod, state_of, status_field, wait_until_gone)
+                            processes_of_session, propagation, run_todod, state_of, status_field, wait_until_gone)
 from harness.load import Load, judge
 from harness.sqlite import write_lock
 from harness.waiting import SLOW, Stopwatch, wait_until
@@ -454,7 +454,7 @@ def test_an_address_that_cannot_be_bound(directory, address):
 def test_as_pid_1(todod):
     """As in a container: it reaps children that are none of its own, and TERM stops it."""
     rights = "-pf" if os.geteuid() == 0 else "-Urpf"
-    daemon = todod(wait=False, prefix=["unshare", rights, "--mount-proc", "--kill-child", "sh", "-c",
+    daemon = todod(wait=False, prefix=["unshare", rights, *propagation(), "--mount-proc", "--kill-child", "sh", "-c",
                                        '(sleep 0.7 & sleep 0.8 &) ; exec "$@"', "sh"])
     daemon.wait_ready()
     daemon.wait_store()
