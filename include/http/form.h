@@ -6,6 +6,7 @@
 #define HTTP_FORM_H
 
 #include "base/buf.h"
+#include "base/utf8.h"
 
 #include <stdbool.h>
 
@@ -28,8 +29,5 @@ struct form_rules {
 /* Decodes `text` into out, which has room for text.len bytes and may be text.data itself. *decoded views out.
  */
 enum form_decode form_decode(struct slice text, struct form_rules rules, char *out, struct slice *decoded);
-
-/* RFC 3629, overlong forms and surrogates refused; NUL is a character like any other. */
-bool utf8_is_valid(struct slice text);
 
 #endif

@@ -1,5 +1,7 @@
 #include "todo/todo.h"
 
+#include "base/utf8.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -14,37 +16,6 @@ static const char base64url[64] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs
 
 /* ---- content ---- */
 
-/* The length of the UTF-8 sequence at p (RFC 3629 section 4: no surrogates, nothing longer than needed,
- * nothing above U+10FFFF), or 0. */
-static size_t utf8_sequence(const unsigned char *p, size_t left)
-{
-	static const struct {
-		unsigned char first_low, first_high, second_low, second_high, len;
-	} forms[] = {
-	    {0xc2, 0xdf, 0x80, 0xbf, 2},
-            {0xe0, 0xe0, 0xa0, 0xbf, 3},
-            {0xe1, 0xec, 0x80, 0xbf, 3},
-	    {0xed, 0xed, 0x80, 0x9f, 3},
-            {0xee, 0xef, 0x80, 0xbf, 3},
-            {0xf0, 0xf0, 0x90, 0xbf, 4},
-	    {0xf1, 0xf3, 0x80, 0xbf, 4},
-            {0xf4, 0xf4, 0x80, 0x8f, 4},
-	};
-	if (p[0] < 0x80)
-		return 1;
-	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-		if (p[0] < forms[i].first_low || p[0] > forms[i].first_high)
-			continue;
-		if (left < forms[i].len || p[1] < forms[i].second_low || p[1] > forms[i].second_high)
-			return 0;
-		for (size_t k = 2; k < forms[i].len; k++)
-			if ((p[k] & 0xc0) != 0x80)
-				return 0;
-		return forms[i].len;
-	}
-	return 0;
-}
-
 static bool is_white_space(unsigned char c)
 {
 	return c == ' ' || (c >= '\t' && c <= '\r');
@@ -58,14 +29,11 @@ enum todo_content todo_check_content(struct slice content, size_t max_bytes)
 		return TODO_CONTENT_TOO_LONG;
 	if (memchr(content.data, '\0', content.len))
 		return TODO_CONTENT_NUL;
-	const unsigned char *p = (const unsigned char *)content.data;
+	if (!utf8_is_valid(content))
+		return TODO_CONTENT_NOT_UTF8;
 	bool is_blank = true;
-	for (size_t at = 0, step; at < content.len; at += step) {
-		step = utf8_sequence(p + at, content.len - at);
-		if (step == 0)
-			return TODO_CONTENT_NOT_UTF8;
-		is_blank = is_blank && is_white_space(p[at]);
-	}
+	for (size_t i = 0; i < content.len && is_blank; i++)
+		is_blank = is_white_space((unsigned char)content.data[i]);
 	return is_blank ? TODO_CONTENT_BLANK : TODO_CONTENT_OK;
 }
 
