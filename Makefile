@@ -5,14 +5,14 @@ PREFIX   = /usr/local
 PYTHON   = /usr/bin/python3
 SANITIZE =
 BUILD    = build$(if $(SANITIZE),/$(SANITIZE))
-MODULES  = libmongoc-1.0 jansson uuid sqlite3 inih
+MODULES  = libmongoc-1.0 hiredis jansson uuid sqlite3 inih zlib
 
 WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wcast-qual -Wwrite-strings -Wformat=2 -Wstrict-prototypes \
            -Wmissing-prototypes -Wpointer-arith -fno-common $(if $(DEV),-Werror)
 OPTIMIZE = -O2
 # Asserts stay in release builds: a worker that breaks a contract dies, and the master replaces it.
 CFLAGS   = $(OPTIMIZE) -g -fstack-protector-strong $(if $(SANITIZE),-fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2)
-override CFLAGS += -std=gnu17 -D_GNU_SOURCE -DTODOD_VERSION='"$(VERSION)"' -pthread $(WARN) -Iinclude -Isrc \
+override CFLAGS += -std=gnu17 -D_GNU_SOURCE -DTODOD_VERSION='"$(VERSION)"' -pthread $(WARN) -Iinclude -Isrc -I$(BUILD)/gen \
            $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) $(shell pkg-config --cflags $(MODULES) 2>/dev/null | sed 's/-I/-isystem /g')
 override LDLIBS += $(shell pkg-config --libs $(MODULES) 2>/dev/null)
 
@@ -20,11 +20,12 @@ SOURCES  = $(wildcard src/*/*.c) src/main.c
 OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY  = $(filter-out %/src/main.o,$(OBJECTS))
 UNITS    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+SCRIPTS  = $(BUILD)/gen/cache/scripts.h
 FUZZERS  = $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # What has to be there, as PROBE=PACKAGE: bin, a program; pc, a pkg-config module; file; py, a Python module.
 BUILD_NEEDS = bin:cc=gcc file:/usr/include/stdio.h=libc6-dev bin:pkg-config=pkg-config pc:libmongoc-1.0=libmongoc-dev \
-           pc:hiredis=libhiredis-dev pc:jansson=libjansson-dev pc:uuid=uuid-dev pc:sqlite3=libsqlite3-dev pc:inih=libinih-dev
+           pc:hiredis=libhiredis-dev pc:jansson=libjansson-dev pc:uuid=uuid-dev pc:sqlite3=libsqlite3-dev pc:inih=libinih-dev pc:zlib=zlib1g-dev
 TEST_NEEDS = $(BUILD_NEEDS) pc:cmocka=libcmocka-dev py:pytest=python3-pytest py:pymongo=python3-pymongo bin:pip3=python3-pip \
            bin:redis-server=redis-server bin:mongod|file:/usr/lib/x86_64-linux-gnu/libcurl.so.4=libcurl4 bin:curl=curl \
            bin:http=httpie bin:wrk=wrk bin:nginx=nginx-light bin:clang=clang \
@@ -106,6 +107,11 @@ endef
 $(BUILD)/todod: $(OBJECTS)
 	@echo "  LD $@"
 	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(SCRIPTS): src/cache/embed $(wildcard src/cache/*.lua)
+	@mkdir -p $(@D); echo "  GEN $@"
+	@$^ >$@.new && mv $@.new $@
+# Order only: the compiler tells who includes it, but the first time it has to be there.
+$(BUILD)/src/cache/lease.o: | $(SCRIPTS)
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D); echo "  CC $<"
 	@$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<

@@ -3,7 +3,10 @@
  * the master the table of the processes that make the service.
  */
 #include "base/log.h"
+#include "cache/keeper.h"
+#include "cache/page_memory.h"
 #include "config/config.h"
+#include "http/coding.h"
 #include "master/master.h"
 #include "net/listener.h"
 #include "store/store.h"
@@ -13,8 +16,15 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+enum {
+	WORKER_BACKOFF_MAX_MS = 30 * 1000,
+	SET_UP_BACKOFF_MAX_MS = 500, /* it is awaited by everybody */
+	KEEPER_BACKOFF_MAX_MS = 500, /* likewise by writes */
+	KEEPER_BEAT_TIMEOUT_MS = 750,
+};
 
 static int say(const struct err *err)
 {
@@ -45,41 +55,90 @@ static int open_listeners(const struct config *config, struct listener *listener
 	return 0;
 }
 
-static int serve(const struct config *config, struct err *err)
+static void worker_is_reaped(const struct process *p)
 {
-	struct listener listeners[CONFIG_LISTEN_MAX];
-	size_t listener_count = 0;
-	const struct process_kind kinds[] = {
-	    {.name = "set-up",  .run = worker_set_up_store,                      .count = 1,           .once = true},
-	    { .name = "worker",
-	     .run = worker_run,
-	     .count = config->workers ? config->workers
-				      : config_default_workers("/sys/fs/cgroup", "/proc/self/cgroup"),
-	     .listens = true},
+	page_reap_worker(p->shared, p->index);
+}
+
+static int run_master(const struct config *config, unsigned worker_count, struct page_memory *memory,
+		      struct err *err)
+{
+	const struct process_kind set_up = {
+	    .name = "set-up",
+	    .run = worker_set_up_store,
+	    .count = 1,
+	    .once = true,
+	    .backoff_max_ms = SET_UP_BACKOFF_MAX_MS,
 	};
+	const struct process_kind keeper = {
+	    .name = "keeper",
+	    .run = keeper_run,
+	    .count = 1,
+	    .beat_timeout_ms = KEEPER_BEAT_TIMEOUT_MS,
+	    .backoff_max_ms = KEEPER_BACKOFF_MAX_MS,
+	};
+	const struct process_kind worker = {
+	    .name = "worker",
+	    .run = worker_run,
+	    .count = worker_count,
+	    .listens = true,
+	    .beat_timeout_ms = config->worker_timeout_s * 1000,
+	    .backoff_max_ms = WORKER_BACKOFF_MAX_MS,
+	    .reaped = worker_is_reaped,
+	};
+	const struct process_kind kinds[] = {set_up, keeper, worker};
+	struct listener listeners[CONFIG_LISTEN_MAX];
 	struct master_settings settings = {
 	    .kinds = kinds,
 	    .kind_count = sizeof(kinds) / sizeof(kinds[0]),
 	    .config = config,
+	    .shared = memory,
+	    .kept_fds = memory->bells,
+	    .kept_count = memory->bell_count,
 	    .log_level = (enum log_level)config->log_level,
 	    .listeners = listeners,
-	    .worker_timeout_ms = config->worker_timeout_s * 1000,
 	    .drain_timeout_ms = config->drain_timeout_s * 1000,
 	};
-	char *store = config_mask_password(config->store);
-	log_info("todod %s, store %s, %u workers", TODOD_VERSION, store, kinds[1].count);
-	free(store);
-	if (strcmp(config->cache, "off") != 0)
-		log_info(
-		    "cache %s is accepted, and behaves as off: the first page is not cached by this version",
-		    config->cache[0] == 'l' ? "local" : "redis");
-	int claim = store_claim(config->store, err), result = -1;
-	if (claim != -1 && open_listeners(config, listeners, &listener_count, err) == 0) {
-		settings.listener_count = listener_count;
+	int result = open_listeners(config, listeners, &settings.listener_count, err);
+	if (result == 0)
 		result = master_run(&settings, err);
-	}
-	for (size_t i = 0; i < listener_count; i++)
+	for (size_t i = 0; i < settings.listener_count; i++)
 		listener_close(&listeners[i], true);
+	return result;
+}
+
+/* To its hard limit, for this process and what it forks: connections, and a bell for each worker. What it is
+ * then counts, whether this worked or not. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void log_start(const struct config *config, unsigned worker_count)
+{
+	char *store = config_mask_password(config->store), *cache = config_mask_password(config->cache);
+	log_info("todod %s, store %s, cache %s, %u workers", TODOD_VERSION, store, cache, worker_count);
+	free(store);
+	free(cache);
+}
+
+static int serve(const struct config *config, struct err *err)
+{
+	const struct store_settings store = {.uri = config->store, .timeout_ms = config->store_timeout_ms};
+	unsigned worker_count =
+	    config->workers ? config->workers : config_default_workers("/sys/fs/cgroup", "/proc/self/cgroup");
+	log_start(config, worker_count);
+	raise_descriptor_limit();
+	int claim = store_claim(config->store, err), result = -1;
+	struct page_memory memory;
+	if (claim != -1 && page_memory_open(&memory, worker_count, store_doubt_ms(&store), err) == 0) {
+		result = run_master(config, worker_count, &memory, err);
+		page_memory_close(&memory);
+	}
 	if (claim >= 0)
 		close(claim);
 	return result;
@@ -91,6 +150,8 @@ static void print_versions(void)
 	for (size_t i = 0; store_library(i); i++)
 		puts(store_library(i));
 	puts(todo_json_library());
+	puts(keeper_library());
+	puts(coding_library());
 }
 
 static int act(enum config_action action, const struct config *config, const struct config_sources *sources,

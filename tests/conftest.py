@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from harness.daemon import BINARY, Todod
+from harness.machine import Machine
 from harness.mongo import Mongod, ReplicaSet, mongod_program, new_database_name
+from harness.redis import Redis
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +84,51 @@ def todod(directory):
             failures.append(failure)
     if failures:
         raise failures[0]
+
+
+@pytest.fixture
+def redis_server(directory):
+    """Starts Redis servers: redis_server("--maxmemory", 1)."""
+    servers = []
+
+    def start(*options):
+        servers.append(Redis(directory / f"redis{len(servers)}", *options))
+        return servers[-1]
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def redis(redis_server):
+    return redis_server()
+
+
+@pytest.fixture
+def proxy():
+    """Starts proxies: proxy(RedisProxy, port)."""
+    proxies = []
+
+    def start(kind, target):
+        proxies.append(kind(target))
+        return proxies[-1]
+    yield start
+    for one in proxies:
+        one.close()
+
+
+@pytest.fixture
+def machines(proxy, redis, mongo, todod):
+    """machines("auto", "strict"): a daemon of each cache_mode; they share one MongoDB and one Redis, and each has its own
+    ways to them."""
+    database = new_database_name()
+
+    def start(*modes, **options):
+        started = [Machine(todod, proxy, redis.port, mongo.port, database, mode, **options) for mode in modes]
+        for machine in started:
+            machine.wait_ready()
+        return started
+    return start
 
 
 @pytest.fixture(params=["sqlite", "mongodb"])

@@ -13,23 +13,38 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct first_page;
+struct representations;
+
 struct api {
-	const struct config *config; /* borrowed */
-	struct executor *executor;   /* borrowed */
+	const struct config *config;   /* borrowed */
+	struct executor *executor;     /* borrowed */
+	struct first_page *first_page; /* borrowed */
+	struct representations *representations;
+	struct buf lines; /* of a field that came in several */
 };
 
+/* All three are borrowed, for as long as the api is open. */
+void api_open(struct api *api, const struct config *config, struct executor *executor,
+	      struct first_page *first_page);
+void api_close(struct api *api);
+
 /* A whole request. Returns NULL: *res is the answer. Otherwise the job that the answer waits for: `owner`
- * comes back in it, and api_answer makes the answer of it once executor_collect has returned it. */
+ * comes back in it, and api_answer makes the answer of it once executor_collect or first_page_collect has returned it. */
 struct job *api_handle(struct api *api, const struct request *req, uint64_t owner, struct response *res);
 
 /* Only the head is here. True: *res refuses the request, its body need not come. */
 bool api_refuse(struct api *api, const struct request *req, struct response *res);
 
-/* The answer to a collected job. `res` views into the job until it is written. */
-void api_answer(const struct api *api, struct job *job, struct response *res);
+/* The answer to a collected job that first_page_hold and first_page_land have not taken. `res` views into the job, and what it has
+ * to do with the first page, until it is written. */
+void api_answer(struct api *api, struct job *job, struct response *res);
 
 /* The job has waited for as long as a request may: gives it up. True: *res is the answer, the job is gone.
  * False: the job is done, and executor_collect is about to return it. */
 bool api_expire(struct api *api, struct job *job, struct response *res);
+
+/* The client of a job has gone: the job is the caller's no longer. executor_collect may still return it. */
+void api_abandon(struct api *api, struct job *job);
 
 #endif

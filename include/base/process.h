@@ -34,7 +34,8 @@ struct process {
 	int lifeline_fd; /* readable (end of file) once the master has gone; -1 after the process closed it */
 	int *listener_fds; /* owned by the process: it closes them when it drains */
 	size_t listener_count;
-	const void *config; /* what main.c gave the master to hand on */
+	const void *config; /* what main.c gave the master to hand on, */
+	void *shared;       /* and memory that all processes share: the master does not know what is in it */
 };
 
 /* Says "alive": ten times a second, or be replaced. */

@@ -19,6 +19,9 @@ struct uuid {
  * millisecond in rand_a (RFC 9562 section 6.2, method 3); the other 62 bits are random. */
 void uuid_make(struct uuid *u, int64_t wall_us);
 
+/* Version 5 (RFC 9562 section 5.5) of these bytes, in a name space of todod's own: equal bytes, equal UUID. */
+void uuid_of_bytes(struct uuid *u, const void *bytes, size_t len);
+
 /* Any version, either case; exactly 36 characters. Returns 0, or -1 and leaves *u untouched. */
 int uuid_from_text(struct uuid *u, struct slice text);
 

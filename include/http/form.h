@@ -30,4 +30,9 @@ struct form_rules {
  */
 enum form_decode form_decode(struct slice text, struct form_rules rules, char *out, struct slice *decoded);
 
+enum { FORM_NAME_MAX_BYTES = 32 };
+
+/* The name of a pair, decoded where it is of that many bytes at most; else, or where it is broken, "". */
+struct slice form_decode_name(struct slice raw, char scratch[FORM_NAME_MAX_BYTES]);
+
 #endif

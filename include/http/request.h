@@ -64,6 +64,10 @@ static inline struct slice request_view(const struct request *r, struct span s)
 	return (struct slice){r->base + s.off, s.len};
 }
 
+/* The value of a field that may come in several lines: a view of the message when it came in one, else of *joined, where the
+ * lines stand with commas between (RFC 9110 section 5.3). Empty when absent. */
+struct slice request_field(const struct request *r, struct slice name, struct buf *joined);
+
 /* The method's name, e.g. "GET"; "" for HTTP_METHOD_UNKNOWN. */
 struct slice http_method_name(enum http_method method);
 

@@ -16,13 +16,20 @@ enum response_type { RESPONSE_NO_BODY, RESPONSE_JSON, RESPONSE_PROBLEM };
 
 struct response {
 	uint16_t status;
-	enum response_type type;   /* RESPONSE_NO_BODY: for 204; no Content-Length either */
-	bool close;                /* "Connection: close", and the connection ends after this answer */
-	uint32_t retry_after_s;    /* 0: none */
-	struct slice allow;        /* views: valid until response_write returns; empty: field absent */
+	enum response_type type; /* RESPONSE_NO_BODY: for 204 and 304; no Content-Length either */
+	bool close;              /* "Connection: close", and the connection ends after this answer */
+	uint32_t retry_after_s;  /* 0: none */
+	bool has_age;            /* Age: age_s (RFC 9111 section 5.1) */
+	uint32_t age_s;
+	/* Views: valid until response_write returns; empty: absent. */
+	struct slice allow;
+	struct slice cache_status; /* RFC 9211 */
+	struct slice fields;       /* further ones: whole lines, each with its CRLF */
 	struct buf location, link; /* owned, kept for the next answer */
 	struct buf body;           /* owned */
 	struct slice shared_body;  /* sent instead of `body` when its data is not NULL */
+	struct slice
+	    ready; /* what response_prepare made of all the above, sent as it is where it suits; empty: none */
 };
 
 /* Clears everything, keeps the memory of the bufs. */
@@ -46,6 +53,10 @@ struct response_context {
 
 /* Appends the bytes of the answer to out. */
 void response_write(const struct response *res, const struct response_context *context, struct buf *out);
+
+/* Appends the whole answer as it is in the common case: to a GET in an HTTP/1.1 connection that lives on. As `ready` of the
+ * same response it needs but the present Date. */
+void response_prepare(const struct response *res, struct buf *out);
 
 /* IMF-fixdate (RFC 9110 section 5.6.7), independent of the locale. */
 void response_format_date(int64_t epoch_s, char date[HTTP_DATE_BYTES]);

@@ -7,7 +7,8 @@
  * wake it reads the signals, reaps, looks at the scoreboard, and then makes what is resemble what should be:
  * all of it idempotent.
  *
- *     RUN -> DRAIN     SIGTERM: listeners closed, children told to drain
+ *     RUN -> DRAIN     SIGTERM: listeners closed, and who listens is told to drain; the others, who work for
+ *                      them, are told when the last of them is reaped
  *     RUN -> STOP      SIGINT, SIGQUIT: children told to leave at once
  *     RUN -> STOP      with an exit code: a child that cannot work, or none ready for MASTER_NOT_READY_MS
  *     DRAIN -> STOP    SIGINT, SIGQUIT
@@ -17,7 +18,8 @@
  *
  *     EMPTY -> RUNNING  spawn
  *     RUNNING -> EMPTY  reap: asked to leave, or a set-up that has succeeded
- *     RUNNING -> WAITING -> RUNNING  reap: it died; replaced after a back-off that doubles
+ *     RUNNING -> WAITING -> RUNNING  reap: it died; replaced after a back-off that doubles, or at once when it
+ *                                    was killed because it stood still, for the first time
  */
 #ifndef MASTER_MASTER_H
 #define MASTER_MASTER_H
@@ -38,17 +40,24 @@ struct process_kind {
 	unsigned count;
 	bool once; /* run until it has succeeded once, which process_board.setup_done then says. Others get no
 		      head start on it */
-	bool listens; /* gets the listeners, beats and is watched for it, says when it is ready */
+	bool listens;             /* gets the listeners, says when it is ready */
+	uint32_t beat_timeout_ms; /* killed and replaced when it has not beaten for so long; 0: not watched */
+	uint32_t backoff_max_ms;  /* between a death and its replacement, at most */
+
+	/* In the master, right after one has ended and before it is replaced; NULL: nothing. */
+	void (*reaped)(const struct process *p);
 };
 
 struct master_settings {
 	const struct process_kind *kinds;
 	size_t kind_count;
-	const void *config; /* handed on to every process */
+	const void *config;  /* handed on to every process */
+	void *shared;        /* likewise */
+	const int *kept_fds; /* descriptors that every process keeps, beside its listeners */
+	size_t kept_count;
 	enum log_level log_level;
 	struct listener *listeners; /* open; the master closes them */
 	size_t listener_count;
-	uint32_t worker_timeout_ms;
 	uint32_t drain_timeout_ms;
 };
 

@@ -22,7 +22,7 @@
 
 enum { EXECUTOR_QUEUE_MAX = 512 }; /* jobs per lane */
 
-enum job_kind { JOB_PAGE, JOB_GET, JOB_PING, JOB_WRITE };
+enum job_kind { JOB_PAGE, JOB_GET, JOB_PING, JOB_ID, JOB_WRITE };
 
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_ABANDONED };
 
@@ -31,9 +31,14 @@ struct job {
 	enum job_kind kind;
 	uint64_t owner;                /* the submitter's, untouched */
 	struct store_page_query query; /* JOB_PAGE */
-	bool has_limit;                /* JOB_PAGE: the submitter's note */
-	struct uuid id;                /* JOB_GET */
-	struct store_write write;      /* JOB_WRITE; write.todo.content views write.content */
+	bool has_limit;                /* JOB_PAGE: the submitter's notes */
+	bool wants_gzip;
+	struct buf if_none_match;
+	struct uuid id;           /* JOB_GET; once collected, JOB_ID: the database's */
+	struct store_write write; /* JOB_WRITE; write.todo.content views write.content */
+	uint32_t commit;          /* JOB_WRITE, once collected: what executor_hooks.write_ends returned */
+	bool is_parked;           /* the submitter has it, not the executor */
+	uint64_t wanted;          /* the submitter's, while it is parked */
 
 	enum store_status status; /* once collected */
 	struct todo_page *page;   /* JOB_PAGE, JOB_GET with STORE_OK: owned, perhaps shared with other jobs */
@@ -48,10 +53,27 @@ void job_free(struct job *job); /* accepts NULL */
 
 struct executor;
 
-/* Starts the threads, with all signals blocked. `store` is borrowed. Jobs wait until *setup_done is not 0.
- * Returns owned, or NULL and *err. */
-struct executor *executor_open(struct store *store, uint32_t timeout_ms, const _Atomic uint32_t *setup_done,
-			       struct err *err);
+/* Told around the writes of one batch, in the store thread that does them. */
+struct executor_hooks {
+	void (*write_begins)(void *arg); /* the store can act, and is about to be asked */
+	/* Each has its status. Returns what the jobs carry as `commit`. */
+	uint32_t (*write_ends)(void *arg, struct store_write *const *writes, size_t count);
+	void *arg;
+};
+
+struct executor_settings {
+	struct store *store; /* borrowed */
+	uint32_t timeout_ms;
+	const _Atomic uint32_t *setup_done; /* jobs wait until it is not 0 */
+	unsigned readers;
+	unsigned writers;            /* 0: writes and deletes are refused */
+	struct executor_hooks hooks; /* where there are writers */
+};
+
+enum { EXECUTOR_READERS = 2, EXECUTOR_WRITERS = 1 }; /* of a worker */
+
+/* Starts the threads, with all signals blocked. Returns owned, or NULL and *err. */
+struct executor *executor_open(const struct executor_settings *settings, struct err *err);
 
 /* Readable when there is something to collect. */
 int executor_fd(const struct executor *ex);

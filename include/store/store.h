@@ -3,7 +3,8 @@
  * store/sqlite.c); nobody but store.c calls them. Everything here is synchronous and may block for seconds:
  * it is called from store threads only, never from an event loop. The one exception is said where it stands.
  *
- *     store_check, store_claim    before any fork: opens no connection, starts no thread
+ *     store_check, store_claim, store_doubt_ms
+ *                                 before any fork: opens no connection, starts no thread
  *     store_setup                 in the set-up process
  *     store_open                  after fork, once per process; makes no connection yet
  *     store_session_open          once per store thread; makes no connection yet
@@ -70,6 +71,7 @@ struct store_ops {
 	unsigned delete_threads;      /* 0: deletes travel with the other writes in one batch */
 	uint32_t rows_per_query; /* a query costs as much as reading that many rows more in another one */
 
+	uint32_t (*doubt_ms)(const struct store_settings *settings); /* NULL: 0 */
 	int (*check)(const char *uri, struct err *err);
 	int (*claim)(const char *uri, struct err *err);
 	int (*setup)(const struct store_settings *settings, struct err *err);
@@ -80,6 +82,7 @@ struct store_ops {
 	enum store_status (*begin)(struct store_session *session);
 	void (*end)(struct store_session *session);
 	enum store_status (*ping)(struct store_session *session);
+	enum store_status (*id)(struct store_session *session, struct uuid *id);
 	enum store_status (*page)(struct store_session *session, const struct store_page_query *query,
 				  struct todo_page *page);
 	enum store_status (*get)(struct store_session *session, const struct uuid *id,
@@ -114,6 +117,10 @@ int store_check(const char *uri, struct err *err);
  * store needs none, or -1 and *err. */
 int store_claim(const char *uri, struct err *err);
 
+/* For how long a write may still land after its process has died, or was left without an answer: in a server
+ * that goes on without its client. 0: not at all. The URI has been checked. */
+uint32_t store_doubt_ms(const struct store_settings *settings);
+
 /* Makes the schema: table or index, and the `meta` record with schema version and database id. Idempotent,
  * and safe against another machine doing the same. Returns 0, or -1 and *err: EXIT_CODE_UNAVAILABLE when
  * trying again may help, any other code when an operator has to act (newer schema, no database, no
@@ -136,6 +143,9 @@ void store_end(struct store_session *session);
 
 /* Between store_begin and store_end. */
 enum store_status store_ping(struct store_session *session);
+
+/* The id that the set-up gave this database: STORE_OK or STORE_UNAVAILABLE. */
+enum store_status store_id(struct store_session *session, struct uuid *id);
 
 /* Fills a page made by todo_page_new and seals it: STORE_OK or STORE_UNAVAILABLE (the page is empty then). */
 enum store_status store_page(struct store_session *session, const struct store_page_query *query,

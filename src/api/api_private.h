@@ -22,11 +22,18 @@ typedef struct job *endpoint_fn(struct call *call);
 
 /* health.c */
 endpoint_fn health_index, health_live, health_ready;
-void health_answer_ready(const struct job *job, struct response *res);
+void health_answer_ready(const struct api *api, const struct job *job, struct response *res);
+
+/* list.c */
+endpoint_fn list_todos;
+void list_answer(struct api *api, struct job *job, struct response *res); /* with STORE_OK */
+
+/* The value of a Link to the page behind `last`; limit 0: none is said. */
+void list_append_next(struct buf *out, const struct todo_position *last, uint32_t limit);
 
 /* todos.c */
-endpoint_fn todos_list, todos_create, todos_get, todos_finish, todos_delete;
-void todos_answer(struct job *job, struct response *res);
+endpoint_fn todos_create, todos_get, todos_finish, todos_delete;
+void todos_answer(struct api *api, struct job *job, struct response *res);
 
 /* Checks the media type of a body: 0 and *media, or -1 and a refusal in *res. Needs the head only. Without a body
  * and a type it is MEDIA_FORM: of an empty form. */

@@ -1,9 +1,12 @@
 /*
- * One table of routes, and the way of every request through it: target, path, route, method, endpoint.
+ * One table of routes, and the way of every request through it: target, path, route, method, endpoint. And what
+ * becomes of the jobs.
  */
 #include "api/api_private.h"
 
+#include "api/representation.h"
 #include "base/log.h"
+#include "cache/first_page.h"
 
 enum { ROUTE_SEGMENTS_MAX = 3, ROUTE_ENDPOINTS_MAX = 2, ROUTE_PATH_MAX_BYTES = HTTP_TARGET_MAX_BYTES };
 
@@ -17,7 +20,7 @@ static const struct route {
 	const char *allow;
 } routes[] = {
     {{"index"},		 {{HTTP_GET, health_index}},                           "GET, HEAD, OPTIONS"        },
-    {{"todo"},		  {{HTTP_GET, todos_list}, {HTTP_POST, todos_create}},  "GET, HEAD, POST, OPTIONS"  },
+    {{"todo"},		  {{HTTP_GET, list_todos}, {HTTP_POST, todos_create}},  "GET, HEAD, POST, OPTIONS"  },
     {{"todo", ":id"},           {{HTTP_GET, todos_get}, {HTTP_DELETE, todos_delete}}, "GET, HEAD, DELETE, OPTIONS"},
     {{"todo", ":id", "finish"}, {{HTTP_PUT, todos_finish}},                           "PUT, OPTIONS"              },
     {{"healthz"},               {{HTTP_GET, health_live}},                            "GET, HEAD, OPTIONS"        },
@@ -142,29 +145,76 @@ struct job *call_submit(struct call *call, struct job *job)
 	return NULL;
 }
 
-void api_answer(const struct api *api, struct job *job, struct response *res)
+void api_answer(struct api *api, struct job *job, struct response *res)
 {
-	(void)api;
 	if (job->kind == JOB_PING)
-		health_answer_ready(job, res);
+		health_answer_ready(api, job, res);
 	else
-		todos_answer(job, res);
+		todos_answer(api, job, res);
+}
+
+static void answer_late(const struct api *api, enum job_kind kind, bool has_begun, struct response *res)
+{
+	if (kind == JOB_PING)
+		health_answer_ready(api, NULL, res);
+	else if (kind == JOB_WRITE && has_begun)
+		response_problem(res, 504,
+				 "the store has not answered in time; the write may still take effect");
+	else
+		answer_unavailable(res, "the store has not answered in time; nothing was done");
+}
+
+/* A write that the store has done is about to be answered: nobody is told before Redis is, and the hold is bounded. */
+static bool expire_parked(struct api *api, struct job *job, struct response *res)
+{
+	if (job->kind == JOB_WRITE)
+		return false;
+	first_page_unpark(api->first_page, job);
+	answer_late(api, job->kind, false, res);
+	job_free(job);
+	return true;
 }
 
 bool api_expire(struct api *api, struct job *job, struct response *res)
 {
-	bool is_ping = job->kind == JOB_PING, is_write = job->kind == JOB_WRITE;
+	enum job_kind kind = job->kind;
+	if (job->is_parked)
+		return expire_parked(api, job, res);
 	enum job_fate fate = executor_abandon(api->executor, job);
 	if (fate == JOB_COLLECTABLE)
 		return false;
 	log_debug("a request was given up after %u ms, %s", api->config->store_timeout_ms,
 		  fate == JOB_BEGUN ? "its work begun" : "still queued");
-	if (is_ping)
-		health_answer_ready(NULL, res);
-	else if (is_write && fate == JOB_BEGUN)
-		response_problem(res, 504,
-				 "the store has not answered in time; the write may still take effect");
-	else
-		answer_unavailable(res, "the store has not answered in time; nothing was done");
+	answer_late(api, kind, fate == JOB_BEGUN, res);
 	return true;
+}
+
+void api_abandon(struct api *api, struct job *job)
+{
+	if (job->is_parked) {
+		first_page_unpark(api->first_page, job);
+		job_free(job);
+	} else {
+		(void)executor_abandon(api->executor, job); /* whatever became of it, nobody asks any more */
+	}
+}
+
+/* ---- life */
+
+void api_open(struct api *api, const struct config *config, struct executor *executor,
+	      struct first_page *first_page)
+{
+	*api = (struct api){
+	    .config = config,
+	    .executor = executor,
+	    .first_page = first_page,
+	    .representations = representations_new(),
+	};
+}
+
+void api_close(struct api *api)
+{
+	representations_free(api->representations);
+	buf_release(&api->lines);
+	*api = (struct api){.config = NULL};
 }

@@ -1,5 +1,5 @@
 /*
- * The endpoints of /todo.
+ * The endpoints of /todo and /todo/ID, but for the list.
  */
 #include "api/api_private.h"
 
@@ -8,153 +8,6 @@
 #include "todo/todo_json.h"
 
 #include <stdlib.h>
-
-enum { LIST_DEFAULT_COUNT = 10, FORM_NAME_MAX_BYTES = 32 };
-
-/* ---- GET /todo */
-
-/* The values of the keys that a list knows, still encoded; data NULL when absent. A key given twice: the
- * first counts. */
-struct list_query {
-	struct slice start, limit, after;
-};
-
-/* The name of a pair, decoded when it can be one of those we know: none is longer than FORM_NAME_MAX_BYTES in
- * any encoding. */
-static struct slice decode_name(struct slice raw, char scratch[FORM_NAME_MAX_BYTES])
-{
-	struct slice name;
-	if (raw.len > FORM_NAME_MAX_BYTES ||
-	    form_decode(raw, (struct form_rules){.plus_is_space = true}, scratch, &name) != FORM_OK)
-		return SLICE("");
-	return name;
-}
-
-static struct list_query read_list_query(struct slice rest)
-{
-	struct list_query found = {
-	    .start = {NULL, 0}
-        };
-	const struct {
-		struct slice name;
-		struct slice *value;
-	} known[] = {
-	    {SLICE("start"), &found.start},
-            {SLICE("limit"), &found.limit},
-            {SLICE("after"), &found.after}
-        };
-	struct slice raw_name, value;
-	char scratch[FORM_NAME_MAX_BYTES];
-	while (form_next(&rest, &raw_name, &value)) {
-		struct slice name = decode_name(raw_name, scratch);
-		for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-			if (slice_equal(name, known[i].name) && !known[i].value->data)
-				*known[i].value = value.data ? value : SLICE("");
-	}
-	return found;
-}
-
-enum number { NUMBER_OK, NUMBER_NONE, NUMBER_TOO_LARGE };
-
-/* ASCII digits and nothing else, after percent-decoding in place. */
-static enum number read_number(struct slice raw, char *scratch, uint64_t *number)
-{
-	struct slice text;
-	*number = 0;
-	if (form_decode(raw, (struct form_rules){.plus_is_space = true, .refuse_control = true}, scratch,
-			&text) != FORM_OK ||
-	    text.len == 0)
-		return NUMBER_NONE;
-	bool too_large = false;
-	for (size_t i = 0; i < text.len; i++) {
-		unsigned digit = (unsigned)(unsigned char)text.data[i] - '0';
-		if (digit > 9)
-			return NUMBER_NONE;
-		too_large |= __builtin_mul_overflow(*number, 10, number) ||
-			     __builtin_add_overflow(*number, digit, number);
-	}
-	return too_large ? NUMBER_TOO_LARGE : NUMBER_OK;
-}
-
-/* Fills the job's query from the client's, or *res with what is wrong and returns -1. */
-static int read_page_query(struct call *call, struct job *job)
-{
-	struct list_query given = read_list_query(call->query);
-	struct store_page_query *query = &job->query;
-	char scratch[HTTP_TARGET_MAX_BYTES];
-	uint64_t number;
-	query->count = LIST_DEFAULT_COUNT;
-	if (given.start.data && given.after.data) {
-		response_problem(call->res, 400,
-				 "start and after exclude each other: after is a place in the list already");
-		return -1;
-	}
-	if (given.start.data) {
-		enum number result = read_number(given.start, scratch, &number);
-		if (result == NUMBER_TOO_LARGE ||
-		    (result == NUMBER_OK && number > call->api->config->start_max)) {
-			response_problem_format(
-			    call->res, 400,
-			    "start may be at most %u; to go further, follow the field Link with after=",
-			    call->api->config->start_max);
-			return -1;
-		}
-		query->start = result == NUMBER_OK ? (uint32_t)number : 0;
-	}
-	if (given.limit.data) {
-		if (read_number(given.limit, scratch, &number) != NUMBER_OK || number < 1 ||
-		    number > TODO_PAGE_MAX) {
-			response_problem_format(call->res, 400, "limit has to be a whole number from 1 to %d",
-						TODO_PAGE_MAX);
-			return -1;
-		}
-		query->count = (uint32_t)number;
-		job->has_limit = true;
-	}
-	if (given.after.data) {
-		struct slice cursor;
-		if (form_decode(given.after,
-				(struct form_rules){.plus_is_space = true, .refuse_control = true}, scratch,
-				&cursor) != FORM_OK ||
-		    todo_cursor_read(&query->after, cursor) != 0) {
-			response_problem(call->res, 400,
-					 "after has to be a cursor as the field Link gave it");
-			return -1;
-		}
-		query->has_after = true;
-	}
-	return 0;
-}
-
-struct job *todos_list(struct call *call)
-{
-	struct job *job = job_new(JOB_PAGE, call->owner);
-	if (read_page_query(call, job) != 0) {
-		job_free(job);
-		return NULL;
-	}
-	return call_submit(call, job);
-}
-
-static void answer_page(struct job *job, struct response *res)
-{
-	struct todo_page *page = job->page;
-	res->status = 200;
-	res->type = RESPONSE_JSON;
-	res->shared_body = todo_page_json(page);
-	if (!page->has_more || page->count == 0)
-		return;
-	const struct todo *last = &page->todos[page->count - 1];
-	struct todo_position position = {.created_at = last->created_at, .id = last->id};
-	char cursor[TODO_CURSOR_TEXT_BYTES];
-	todo_cursor_write(&position, cursor);
-	buf_append_str(&res->link, "</todo?");
-	if (job->has_limit)
-		buf_printf(&res->link, "limit=%u&", job->query.count);
-	buf_append_str(&res->link, "after=");
-	buf_append(&res->link, cursor, sizeof(cursor));
-	buf_append_str(&res->link, ">; rel=\"next\"");
-}
 
 /* ---- POST /todo */
 
@@ -186,7 +39,7 @@ static const char *read_form(struct slice body, struct buf *content)
 	char scratch[FORM_NAME_MAX_BYTES];
 	bool found = false;
 	while (form_next(&body, &raw_name, &value)) {
-		if (!slice_equal(decode_name(raw_name, scratch), SLICE("content")))
+		if (!slice_equal(form_decode_name(raw_name, scratch), SLICE("content")))
 			continue;
 		if (found)
 			return "content is given more than once";
@@ -315,7 +168,7 @@ static void answer_write(const struct store_write *write, struct response *res)
 	}
 }
 
-void todos_answer(struct job *job, struct response *res)
+void todos_answer(struct api *api, struct job *job, struct response *res)
 {
 	switch (job->status) {
 	case STORE_OK: break;
@@ -330,7 +183,7 @@ void todos_answer(struct job *job, struct response *res)
 		return;
 	}
 	if (job->kind == JOB_PAGE)
-		answer_page(job, res);
+		list_answer(api, job, res);
 	else if (job->kind == JOB_GET)
 		answer_todo(res, &job->page->todos[0]);
 	else

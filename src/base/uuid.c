@@ -21,6 +21,14 @@ void uuid_make(struct uuid *u, int64_t wall_us)
 	u->bytes[8] = (uint8_t)(0x80 | (u->bytes[8] & 0x3f)); /* variant 10 */
 }
 
+void uuid_of_bytes(struct uuid *u, const void *bytes, size_t len)
+{
+	/* 1918fa2b-675b-4d39-a82c-3d7501826969: made once, at random. Every todod has to have the same. */
+	static const uuid_t name_space = {0x19, 0x18, 0xfa, 0x2b, 0x67, 0x5b, 0x4d, 0x39,
+					  0xa8, 0x2c, 0x3d, 0x75, 0x01, 0x82, 0x69, 0x69};
+	uuid_generate_sha1(u->bytes, name_space, bytes, len);
+}
+
 int uuid_from_text(struct uuid *u, struct slice text)
 {
 	uuid_t parsed;

@@ -129,7 +129,31 @@ static bool escapes_are_whole(struct slice s)
 	return true;
 }
 
-/* redis://[user:password@]host[:port][/db], the part behind the scheme. Returns NULL, or what is wrong. */
+/* Cuts "user:password@" off, where it is. Returns NULL, or what is wrong. */
+static const char *cut_credentials(struct slice *authority)
+{
+	const char *at = authority->len ? memchr(authority->data, '@', authority->len) : NULL;
+	if (!at)
+		return NULL;
+	struct slice user_info = {authority->data, (size_t)(at - authority->data)};
+	const char *colon = memchr(user_info.data, ':', user_info.len);
+	if (!colon || colon + 1 == at)
+		return "has no password in front of its @; it is written redis://:password@host";
+	if (!escapes_are_whole(user_info))
+		return "has a broken % escape; a % in a password is written %25";
+	*authority = (struct slice){at + 1, authority->len - user_info.len - 1};
+	if (memchr(authority->data, '@', authority->len))
+		return "has more than one @; in a password it is written %40";
+	return NULL;
+}
+
+static bool is_database(struct slice text)
+{
+	uint32_t number;
+	return config_parse_number(text, 0, INT32_MAX, &number) == 0;
+}
+
+/* redis://[[user]:password@]host[:port][/db], the part behind the scheme. Returns NULL, or what is wrong. */
 static const char *check_redis(struct slice rest)
 {
 	struct slice host, port;
@@ -141,34 +165,49 @@ static const char *check_redis(struct slice rest)
 	struct slice path = {rest.data + authority.len, rest.len - authority.len};
 	if (memchr(path.data, '@', path.len))
 		return "has a / in front of its @; in a password it is written %2F";
-	const char *at = memchr(authority.data, '@', authority.len);
-	if (at) {
-		struct slice user_info = {authority.data, (size_t)(at - authority.data)};
-		const char *colon = memchr(user_info.data, ':', user_info.len);
-		if (!colon || colon + 1 == at)
-			return "has no password in front of its @; it is written redis://:password@host";
-		if (!escapes_are_whole(user_info))
-			return "has a broken % escape; a % in a password is written %25";
-		authority = (struct slice){at + 1, authority.len - user_info.len - 1};
-		if (memchr(authority.data, '@', authority.len))
-			return "has more than one @; in a password it is written %40";
-	}
-	const char *wrong = cut_host_port(authority, &host, &port);
+	const char *wrong = cut_credentials(&authority);
+	if (!wrong)
+		wrong = cut_host_port(authority, &host, &port);
 	if (wrong)
 		return wrong;
 	if (port.data && config_parse_number(port, 1, UINT16_MAX, &number))
 		return "has no port from 1 to 65535";
-	if (path.len > 1 &&
-	    config_parse_number((struct slice){path.data + 1, path.len - 1}, 0, INT32_MAX, &number))
+	if (path.len > 1 && !is_database((struct slice){path.data + 1, path.len - 1}))
 		return "has something other than the number of a database behind its /";
 	return NULL;
 }
 
-static const char *check_redis_unix(struct slice path)
+/* redis+unix://[[user]:password@]/path[?db=N], the part behind the scheme. The path is taken as it is. */
+static const char *check_redis_unix(struct slice rest)
 {
-	if (path.len < 2 || path.data[0] != '/')
+	static const char option[] = "db=";
+	const size_t option_len = sizeof(option) - 1;
+	const char *slash = memchr(rest.data, '/', rest.len);
+	struct slice authority = {rest.data, slash ? (size_t)(slash - rest.data) : rest.len};
+	struct slice path = {rest.data + authority.len, rest.len - authority.len};
+	if (memchr(authority.data, '?', authority.len) || memchr(authority.data, '#', authority.len))
+		return "has a ? or # in front of its path; in a password they are written %3F and %23";
+	const char *wrong = cut_credentials(&authority);
+	if (wrong)
+		return wrong;
+	if (authority.len)
+		return memchr(path.data, '@', path.len)
+			   ? "has a / in front of its @; in a password it is written %2F"
+			   : "is not redis+unix:///path";
+	const char *question = memchr(path.data, '?', path.len);
+	struct slice query = {NULL, 0};
+	if (question) {
+		query = (struct slice){question + 1, path.len - (size_t)(question - path.data) - 1};
+		path.len = (size_t)(question - path.data);
+	}
+	if (path.len < 2)
 		return "is not redis+unix:///path";
-	return path.len < UNIX_PATH_BYTES ? NULL : "has a path that is too long for a unix socket";
+	if (path.len >= UNIX_PATH_BYTES)
+		return "has a path that is too long for a unix socket";
+	if (question && (query.len <= option_len || memcmp(query.data, option, option_len) != 0 ||
+			 !is_database((struct slice){query.data + option_len, query.len - option_len})))
+		return "has something other than ?db= and the number of a database behind its path";
+	return NULL;
 }
 
 static const char *refuse_rediss(struct slice rest)

@@ -329,7 +329,8 @@ static int cache_set(const struct config_key *key, struct config *c, const char 
 static void cache_allowed(const struct config_key *key, struct buf *out)
 {
 	(void)key;
-	buf_append_str(out, "local, off, redis://[:password@]host[:port][/db] or redis+unix:///path");
+	buf_append_str(out, "local, off, redis://[[user]:password@]host[:port][/db] or "
+			    "redis+unix:///path[?db=N]");
 }
 
 static const struct config_type type_cache = {cache_set, text_clear, text_format, cache_allowed};

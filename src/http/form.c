@@ -50,3 +50,12 @@ enum form_decode form_decode(struct slice text, struct form_rules rules, char *o
 	*decoded = (struct slice){out, len};
 	return utf8_is_valid(*decoded) ? FORM_OK : FORM_NOT_UTF8;
 }
+
+struct slice form_decode_name(struct slice raw, char scratch[FORM_NAME_MAX_BYTES])
+{
+	struct slice name;
+	if (raw.len > FORM_NAME_MAX_BYTES ||
+	    form_decode(raw, (struct form_rules){.plus_is_space = true}, scratch, &name) != FORM_OK)
+		return SLICE("");
+	return name;
+}

@@ -1,36 +1,9 @@
 #include "http/media.h"
 
-#include "http/chars.h"
+#include "http/cursor.h"
 
 /* More cannot be checked for doubles without going over them again and again. */
 enum { MEDIA_PARAMETERS_MAX = 16 };
-
-struct cursor {
-	const char *at, *end;
-};
-
-static bool take_char(struct cursor *c, char wanted)
-{
-	if (c->at == c->end || *c->at != wanted)
-		return false;
-	c->at++;
-	return true;
-}
-
-static void skip_space(struct cursor *c)
-{
-	while (c->at < c->end && char_is_space(*c->at))
-		c->at++;
-}
-
-static bool take_token(struct cursor *c, struct slice *token)
-{
-	const char *begin = c->at;
-	while (c->at < c->end && char_is(*c->at, CHAR_TOKEN))
-		c->at++;
-	*token = (struct slice){begin, (size_t)(c->at - begin)};
-	return token->len > 0;
-}
 
 /* The view is of what stands between the quotes, escapes included. */
 static bool take_quoted(struct cursor *c, struct slice *value)
@@ -95,7 +68,7 @@ static bool take_parameters(struct cursor *c, bool *charset_is_utf8)
 
 enum media_type media_parse(struct slice value)
 {
-	struct cursor c = {value.data, value.data + value.len};
+	struct cursor c = cursor_of(value);
 	struct slice type, subtype;
 	bool charset_is_utf8;
 	if (!take_token(&c, &type) || !take_char(&c, '/') || !take_token(&c, &subtype) ||

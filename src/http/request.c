@@ -20,3 +20,27 @@ enum http_method http_method_of(struct slice name)
 			return m;
 	return HTTP_METHOD_UNKNOWN;
 }
+
+struct slice request_field(const struct request *r, struct slice name, struct buf *joined)
+{
+	struct slice found = SLICE("");
+	uint32_t lines = 0;
+	for (uint32_t i = 0; i < r->field_count; i++) {
+		const struct field *field = &r->fields[i];
+		if (field->name.len != name.len || !slice_equal_nocase(request_view(r, field->name), name))
+			continue;
+		struct slice value = request_view(r, field->value);
+		if (++lines == 1) {
+			found = value;
+			continue;
+		}
+		if (lines == 2) {
+			buf_clear(joined);
+			buf_append_slice(joined, found);
+		}
+		buf_append_slice(joined, SLICE(", "));
+		buf_append_slice(joined, value);
+		found = buf_slice(joined);
+	}
+	return found;
+}

@@ -16,6 +16,7 @@ static const struct status {
 	const char *line; /* up to the value of Date */
 } statuses[] = {
     STATUS(200, "OK"),
+    STATUS(304, "Not Modified"),
     STATUS(204, "No Content"),
     STATUS(400, "Bad Request"),
     STATUS(404, "Not Found"),
@@ -80,7 +81,8 @@ void response_problem(struct response *res, uint16_t status, const char *detail)
 	assert(s && status >= 400 && is_plain(detail));
 	res->status = status;
 	res->type = RESPONSE_PROBLEM;
-	res->shared_body = (struct slice){NULL, 0};
+	res->shared_body = res->fields = res->cache_status = res->ready = (struct slice){NULL, 0};
+	res->has_age = false;
 	buf_clear(&res->location);
 	buf_clear(&res->link);
 	buf_clear(&res->body);
@@ -113,6 +115,18 @@ static void append_field(struct buf *out, struct slice name_and_colon, struct sl
 	buf_append_slice(out, SLICE("\r\n"));
 }
 
+static void append_number(struct buf *out, struct slice name_and_colon, uint32_t number)
+{
+	buf_append_slice(out, name_and_colon);
+	buf_append_u64(out, number);
+	buf_append_slice(out, SLICE("\r\n"));
+}
+
+static bool is_common_case(const struct response *res, const struct response_context *context)
+{
+	return context->minor == 1 && context->keep_alive && !context->head_only && !res->close;
+}
+
 void response_write(const struct response *res, const struct response_context *context, struct buf *out)
 {
 	static const char *const content_types[] = {
@@ -120,11 +134,18 @@ void response_write(const struct response *res, const struct response_context *c
 	    [RESPONSE_PROBLEM] = "\r\nContent-Type: application/problem+json\r\nContent-Length: ",
 	};
 	const struct status *status = status_find(res->status);
-	/* Without a length, only 204 ends with its head (RFC 9112 section 6.3). */
-	assert(status && (res->type == RESPONSE_NO_BODY) == (res->status == 204));
+	/* Without a length, only these end with their head (RFC 9112 section 6.3). */
+	assert(status && (res->type == RESPONSE_NO_BODY) == (res->status == 204 || res->status == 304));
+	if (res->ready.len > 0 && is_common_case(res, context)) {
+		size_t begin = out->len;
+		buf_append_slice(out, res->ready);
+		memcpy(out->data + begin + strlen(status->line), context->date, HTTP_DATE_BYTES);
+		return;
+	}
 	struct slice body = res->shared_body.data ? res->shared_body : buf_slice(&res->body);
 
-	buf_reserve(out, 512 + res->location.len + res->link.len + res->allow.len + body.len);
+	buf_reserve(out,
+		    512 + res->location.len + res->link.len + res->allow.len + res->fields.len + body.len);
 	buf_append_str(out, status->line);
 	buf_append(out, context->date, HTTP_DATE_BYTES);
 	if (res->type != RESPONSE_NO_BODY) {
@@ -132,14 +153,15 @@ void response_write(const struct response *res, const struct response_context *c
 		buf_append_u64(out, body.len);
 	}
 	buf_append_slice(out, SLICE("\r\n"));
+	buf_append_slice(out, res->fields);
+	append_field(out, SLICE("Cache-Status: "), res->cache_status);
+	if (res->has_age)
+		append_number(out, SLICE("Age: "), res->age_s);
 	append_field(out, SLICE("Location: "), buf_slice(&res->location));
 	append_field(out, SLICE("Link: "), buf_slice(&res->link));
 	append_field(out, SLICE("Allow: "), res->allow);
-	if (res->retry_after_s > 0) {
-		buf_append_slice(out, SLICE("Retry-After: "));
-		buf_append_u64(out, res->retry_after_s);
-		buf_append_slice(out, SLICE("\r\n"));
-	}
+	if (res->retry_after_s > 0)
+		append_number(out, SLICE("Retry-After: "), res->retry_after_s);
 	if (res->close || !context->keep_alive)
 		buf_append_slice(out, SLICE("Connection: close\r\n"));
 	else if (context->minor == 0)
@@ -147,6 +169,15 @@ void response_write(const struct response *res, const struct response_context *c
 	buf_append_slice(out, SLICE("\r\n"));
 	if (res->type != RESPONSE_NO_BODY && !context->head_only)
 		buf_append_slice(out, body);
+}
+
+void response_prepare(const struct response *res, struct buf *out)
+{
+	char date[HTTP_DATE_BYTES];
+	response_format_date(0, date);
+	struct response_context context = {.date = date, .minor = 1, .keep_alive = true};
+	assert(res->ready.len == 0 && is_common_case(res, &context));
+	response_write(res, &context, out);
 }
 
 static void two_digits(char *at, int value)

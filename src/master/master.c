@@ -21,10 +21,8 @@ enum {
 	MASTER_ROUND_MS = 250,      /* at the latest, the scoreboard is looked at again */
 	MASTER_HEAD_START_MS = 500, /* for the set-up, before anything listens */
 	MASTER_BACKOFF_FIRST_MS = 100,
-	MASTER_BACKOFF_MAX_MS = 30 * 1000,
-	MASTER_BACKOFF_ONCE_MAX_MS = 500, /* a set-up is awaited by everybody */
-	MASTER_HEALTHY_MS = 60 * 1000,    /* a child that lived that long starts with a clean record */
-	MASTER_NOT_READY_MS = 60 * 1000,  /* without any worker ready: somebody else has to look */
+	MASTER_HEALTHY_MS = 60 * 1000,   /* a child that lived that long starts with a clean record */
+	MASTER_NOT_READY_MS = 60 * 1000, /* without any worker ready: somebody else has to look */
 	MASTER_BOOT_FAILURES_MIN =
 	    3, /* deaths before the first one was ever ready, or as many as there are workers */
 	MASTER_STOP_MS = 1000, /* for children told to leave at once, before SIGKILL */
@@ -59,22 +57,34 @@ struct master {
 	int64_t last_ready_ms; /* when a worker was ready, or the master started */
 	int64_t kill_ms;       /* PHASE_DRAIN, PHASE_STOP: SIGKILL for whoever is left */
 	bool was_ever_ready;
-	bool once_has_run; /* the set-up has ended for the first time, well or not */
+	bool rest_is_drained; /* PHASE_DRAIN: those that do not listen have been told, too */
+	bool once_has_run;    /* the set-up has ended for the first time, well or not */
 	unsigned boot_failures;
 	unsigned forced;
 };
 
 /* ---- stopping */
 
+static bool has_children(const struct master *m, bool only_listening)
+{
+	for (size_t i = 0; i < m->child_count; i++)
+		if (m->children[i].pid > 0 && (m->children[i].kind->listens || !only_listening))
+			return true;
+	return false;
+}
+
+static void signal_child(const struct child *c, int number)
+{
+	/* A set-up has nothing to leave: QUIT would dump its core. */
+	int suited = number == SIGQUIT && c->kind->once ? SIGTERM : number;
+	if (c->pid > 0) /* not reaped yet, so the number is still its own */
+		(void)kill(c->pid, suited);
+}
+
 static void signal_children(const struct master *m, int number)
 {
-	for (size_t i = 0; i < m->child_count; i++) {
-		const struct child *c = &m->children[i];
-		/* A set-up has nothing to leave: QUIT would dump its core. */
-		int suited = number == SIGQUIT && c->kind->once ? SIGTERM : number;
-		if (c->pid > 0) /* not reaped yet, so the number is still its own */
-			(void)kill(c->pid, suited);
-	}
+	for (size_t i = 0; i < m->child_count; i++)
+		signal_child(&m->children[i], number);
 }
 
 static void stop(struct master *m, enum exit_code code, const char *reason)
@@ -104,7 +114,19 @@ static void drain(struct master *m)
 	m->phase = PHASE_DRAIN;
 	m->kill_ms = clock_monotonic_ms() + m->settings->drain_timeout_ms + MASTER_STOP_MS;
 	close_listeners(m);
-	signal_children(m, SIGTERM);
+	for (size_t i = 0; i < m->child_count; i++)
+		if (m->children[i].kind->listens || m->children[i].kind->once)
+			signal_child(&m->children[i], SIGTERM);
+}
+
+/* Those that do not listen work for those that do: they leave after the last of them, and not by SIGTERM, which may be sent to
+ * the whole group at once. */
+static void drain_rest(struct master *m)
+{
+	if (m->phase != PHASE_DRAIN || m->rest_is_drained || has_children(m, true))
+		return;
+	m->rest_is_drained = true;
+	signal_children(m, SIGQUIT);
 }
 
 /* ---- signals */
@@ -189,7 +211,7 @@ static int64_t jitter(int64_t ms)
 
 static void back_off(struct child *c, int64_t now_ms)
 {
-	int64_t max_ms = c->kind->once ? MASTER_BACKOFF_ONCE_MAX_MS : MASTER_BACKOFF_MAX_MS;
+	int64_t max_ms = c->kind->backoff_max_ms;
 	int64_t delay_ms = MASTER_BACKOFF_FIRST_MS;
 	for (unsigned i = 0; i < c->failures && delay_ms < max_ms; i++)
 		delay_ms *= 2;
@@ -229,11 +251,13 @@ static void reap_once(struct master *m, struct child *c, pid_t pid, int status, 
 	}
 }
 
-static void reap_worker(struct master *m, struct child *c, pid_t pid, int status, int64_t now_ms)
+static void reap_lasting(struct master *m, struct child *c, pid_t pid, int status, int64_t now_ms)
 {
 	bool left = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_CODE_OK;
 	m->forced += atomic_load(&c->process.slot->forced);
-	if (m->phase != PHASE_RUN) {
+	bool is_replaced =
+	    m->phase == PHASE_RUN || (m->phase == PHASE_DRAIN && !c->kind->listens && !m->rest_is_drained);
+	if (!is_replaced) {
 		if (!left)
 			log_death(c, pid, status, "");
 		return;
@@ -242,7 +266,7 @@ static void reap_worker(struct master *m, struct child *c, pid_t pid, int status
 		log_info("%s %d has left: replacing it", c->kind->name, pid);
 	else
 		log_death(c, pid, status, ": replacing it");
-	if (!m->was_ever_ready && ++m->boot_failures >= MASTER_BOOT_FAILURES_MIN &&
+	if (c->kind->listens && !m->was_ever_ready && ++m->boot_failures >= MASTER_BOOT_FAILURES_MIN &&
 	    m->boot_failures >= m->worker_count) {
 		int code = WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_CODE_INTERNAL;
 		stop(m, code == EXIT_CODE_CONFIG ? EXIT_CODE_CONFIG : EXIT_CODE_INTERNAL,
@@ -251,7 +275,10 @@ static void reap_worker(struct master *m, struct child *c, pid_t pid, int status
 	}
 	if (now_ms - c->forked_ms >= MASTER_HEALTHY_MS)
 		c->failures = 0;
+	bool is_first = c->failures == 0;
 	back_off(c, now_ms);
+	if (c->killed_as_stuck && is_first)
+		c->retry_ms = now_ms; /* it has been missed for long enough */
 }
 
 static void reap(struct master *m)
@@ -267,7 +294,9 @@ static void reap(struct master *m)
 				continue;
 			c->pid = 0; /* first of all: from here on the number may be somebody else's */
 			atomic_store(&c->process.slot->state, PROCESS_NONE);
-			(c->kind->once ? reap_once : reap_worker)(m, c, pid, status, now_ms);
+			if (c->kind->reaped)
+				c->kind->reaped(&c->process);
+			(c->kind->once ? reap_once : reap_lasting)(m, c, pid, status, now_ms);
 		}
 }
 
@@ -276,7 +305,7 @@ static void start(struct master *m, struct child *c, int64_t now_ms)
 	scoreboard_reset(c->process.slot);
 	c->killed_as_stuck = false;
 	c->forked_ms = now_ms;
-	pid_t pid = spawn(c->kind, &c->process, m->settings->log_level);
+	pid_t pid = spawn(c->kind, &c->process, m->settings);
 	if (pid < 0) {
 		log_error("cannot fork a %s: %s", c->kind->name, strerror(errno));
 		back_off(c, now_ms);
@@ -290,7 +319,10 @@ static void start_missing(struct master *m, int64_t now_ms)
 	bool head_start = !m->once_has_run && now_ms - m->started_ms < MASTER_HEAD_START_MS;
 	for (size_t i = 0; i < m->child_count; i++) {
 		struct child *c = &m->children[i];
-		if (c->pid == 0 && !c->is_done && now_ms >= c->retry_ms && (c->kind->once || !head_start))
+		/* Draining, those who work for the last that listen are still needed. */
+		bool is_wanted = m->phase == PHASE_RUN ? c->kind->once || !head_start
+						       : !c->kind->once && !c->kind->listens;
+		if (c->pid == 0 && !c->is_done && now_ms >= c->retry_ms && is_wanted)
 			start(m, c, now_ms);
 	}
 }
@@ -315,13 +347,15 @@ static void watch_readiness(struct master *m, int64_t now_ms)
 /* A loop that stands still serves nobody, and nobody else can end it. */
 static void watch_beats(struct master *m, int64_t now_ms)
 {
-	uint32_t timeout_ms = m->settings->worker_timeout_ms;
-	/* Who slept itself (SIGSTOP, suspend, a stolen CPU) cannot judge others: they get another round. */
-	bool was_late = now_ms - m->last_round_ms > MASTER_ROUND_MS + timeout_ms / 2;
+	int64_t slept_ms = now_ms - m->last_round_ms - MASTER_ROUND_MS;
 	m->last_round_ms = now_ms;
-	for (size_t i = 0; i < m->child_count && !was_late; i++) {
+	for (size_t i = 0; i < m->child_count; i++) {
 		struct child *c = &m->children[i];
-		if (c->pid == 0 || !c->kind->listens || c->killed_as_stuck ||
+		uint32_t timeout_ms = c->kind->beat_timeout_ms;
+		/* Who slept itself (SIGSTOP, suspend, a stolen CPU) cannot judge others: they get another
+		 * round. */
+		bool was_late = slept_ms > timeout_ms / 2;
+		if (c->pid == 0 || timeout_ms == 0 || c->killed_as_stuck || was_late ||
 		    scoreboard_beat_age_ms(c->process.slot) <= timeout_ms)
 			continue;
 		c->killed_as_stuck = true;
@@ -330,14 +364,6 @@ static void watch_beats(struct master *m, int64_t now_ms)
 }
 
 /* ---- the loop */
-
-static bool has_children(const struct master *m)
-{
-	for (size_t i = 0; i < m->child_count; i++)
-		if (m->children[i].pid > 0)
-			return true;
-	return false;
-}
 
 static int next_wake_ms(const struct master *m, int64_t now_ms)
 {
@@ -357,11 +383,12 @@ static void run_rounds(struct master *m)
 		int64_t now_ms = clock_monotonic_ms();
 		watch_readiness(m, now_ms);
 		watch_beats(m, now_ms);
-		if (m->phase == PHASE_RUN) {
+		if (m->phase == PHASE_RUN || (m->phase == PHASE_DRAIN && has_children(m, true)))
 			start_missing(m, now_ms);
-		} else {
-			if (!has_children(m))
+		if (m->phase != PHASE_RUN) {
+			if (!has_children(m, false))
 				return;
+			drain_rest(m);
 			if (now_ms >= m->kill_ms)
 				signal_children(m, SIGKILL);
 		}
@@ -390,6 +417,7 @@ static void fill_children(struct master *m)
 			    .listener_fds = m->listener_fds,
 			    .listener_count = settings->listener_count,
 			    .config = settings->config,
+			    .shared = settings->shared,
 			};
 		}
 }

@@ -1,11 +1,11 @@
 #include "master/spawn.h"
 
-#include <assert.h>
+#include "base/buf.h"
+
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -20,25 +20,20 @@
 #include <sanitizer/lsan_interface.h>
 #endif
 
-enum { SPAWN_KEPT_MAX = 32 };
-
 static int compare_fds(const void *a, const void *b)
 {
 	int x = *(const int *)a, y = *(const int *)b;
 	return (x > y) - (x < y);
 }
 
-/* An allow-list, since a forgotten descriptor would outlive its owner in here. */
-static bool close_all_but(const int *kept, size_t count)
+/* An allow-list, since a forgotten descriptor would outlive its owner in here. Sorts `kept`. */
+static bool close_all_but(int *kept, size_t count)
 {
-	int sorted[SPAWN_KEPT_MAX];
-	assert(count <= SPAWN_KEPT_MAX);
-	memcpy(sorted, kept, count * sizeof(*kept));
-	qsort(sorted, count, sizeof(*sorted), compare_fds);
+	qsort(kept, count, sizeof(*kept), compare_fds);
 	unsigned next = STDERR_FILENO + 1;
 	bool all = true;
 	for (size_t i = 0; i < count; i++) {
-		unsigned fd = (unsigned)sorted[i];
+		unsigned fd = (unsigned)kept[i];
 		if (fd > next)
 			all &= close_range(next, fd - 1, 0) == 0;
 		if (fd >= next)
@@ -56,17 +51,26 @@ static void reset_signals(void)
 		(void)sigaction(number, &by_default, NULL); /* fails for those that cannot be changed */
 }
 
-static _Noreturn void run_child(const struct process_kind *kind, struct process p, pid_t master,
-				enum log_level log_level)
+static bool close_others(const struct process *p, const struct master_settings *settings)
 {
-	int kept[SPAWN_KEPT_MAX] = {p.lifeline_fd}, listeners[SPAWN_KEPT_MAX];
-	size_t count = 1;
+	int *kept = alloc_zeroed(1 + p->listener_count + settings->kept_count, sizeof(*kept));
+	size_t count = 0;
+	kept[count++] = p->lifeline_fd;
+	for (size_t i = 0; i < p->listener_count; i++)
+		kept[count++] = p->listener_fds[i];
+	for (size_t i = 0; i < settings->kept_count; i++)
+		kept[count++] = settings->kept_fds[i];
+	bool closed = close_all_but(kept, count);
+	free(kept);
+	return closed;
+}
+
+static _Noreturn void run_child(const struct process_kind *kind, struct process p, pid_t master,
+				const struct master_settings *settings)
+{
 	if (!kind->listens)
 		p.listener_count = 0;
-	for (size_t i = 0; i < p.listener_count; i++)
-		kept[count++] = listeners[i] = p.listener_fds[i];
-	p.listener_fds = listeners;
-	bool closed = close_all_but(kept, count);
+	bool closed = close_others(&p, settings);
 	reset_signals();
 	char name[16]; /* all that the kernel keeps */
 	(void)snprintf(name, sizeof(name), "todod-%.9s", kind->name);
@@ -74,7 +78,7 @@ static _Noreturn void run_child(const struct process_kind *kind, struct process 
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != master)
 		_exit(EXIT_CODE_OK); /* it died before the line above */
-	log_init(kind->name, log_level);
+	log_init(kind->name, settings->log_level);
 	if (!closed)
 		log_error("close_range is refused here: the %s keeps the master's descriptors", kind->name);
 	int code = kind->run(&p);
@@ -86,11 +90,11 @@ static _Noreturn void run_child(const struct process_kind *kind, struct process 
 	_exit(code);
 }
 
-pid_t spawn(const struct process_kind *kind, const struct process *p, enum log_level log_level)
+pid_t spawn(const struct process_kind *kind, const struct process *p, const struct master_settings *settings)
 {
 	pid_t master = getpid();
 	pid_t pid = fork();
 	if (pid == 0)
-		run_child(kind, *p, master, log_level);
+		run_child(kind, *p, master, settings);
 	return pid;
 }

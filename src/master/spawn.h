@@ -9,11 +9,11 @@
 #include <sys/types.h>
 
 /*
- * Forks. In the child: every descriptor but stdio, the lifeline and (for kinds that listen) the listeners is
- * closed, all signals are at their defaults and still blocked, it dies with the master
+ * Forks. In the child: every descriptor is closed but stdio, the lifeline, settings->kept_fds and (for kinds
+ * that listen) the listeners; all signals are at their defaults and still blocked, it dies with the master
  * (PR_SET_PDEATHSIG(2const), SIGTERM), and kind->run is called; the child never returns. Returns the child's
  * pid, or -1 with errno. `p` is copied.
  */
-pid_t spawn(const struct process_kind *kind, const struct process *p, enum log_level log_level);
+pid_t spawn(const struct process_kind *kind, const struct process *p, const struct master_settings *settings);
 
 #endif

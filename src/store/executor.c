@@ -14,8 +14,6 @@
 #include <unistd.h>
 
 enum {
-	EXECUTOR_READERS = 2,
-	EXECUTOR_WRITERS = 1,
 	EXECUTOR_LANE_THREADS_MAX = 8,
 	EXECUTOR_STACK_BYTES = 512 * 1024,
 	EXECUTOR_VAIN_BYTES = 64 * 1024,
@@ -52,9 +50,7 @@ struct lane {
 };
 
 struct executor {
-	struct store *store;
-	uint32_t timeout_ms;
-	const _Atomic uint32_t *setup_done;
+	struct executor_settings settings;
 	int event_fd;
 	pthread_mutex_t done_lock;
 	struct job_list done;
@@ -77,6 +73,7 @@ void job_free(struct job *job)
 		return;
 	todo_page_drop(job->page);
 	buf_release(&job->write.content);
+	buf_release(&job->if_none_match);
 	free(job);
 }
 
@@ -126,7 +123,7 @@ static bool is_same_page(const struct store_page_query *a, const struct store_pa
  * are cheaper than another query only while they are small. */
 static uint32_t reach_of(const struct lane *lane)
 {
-	uint32_t rows = store_rows_per_query(lane->executor->store);
+	uint32_t rows = store_rows_per_query(lane->executor->settings.store);
 	size_t affordable = EXECUTOR_VAIN_BYTES / (lane->row_bytes + 1);
 	return affordable < rows ? (uint32_t)affordable : rows;
 }
@@ -151,7 +148,6 @@ static struct job_list take_batch(struct lane *lane)
 	for (struct job *job = first; job; job = next) {
 		next = job->next;
 		if (job == first || lane->kind == LANE_WRITE ||
-
 		    (lane->kind == LANE_READ && is_along(lane, batch.head, job)))
 			start(lane, job, &batch);
 	}
@@ -204,8 +200,8 @@ static void deal(struct job_list *batch, const struct store_page_query *whole, s
 static void do_read(struct lane *lane, struct store_session *session, struct job_list *batch)
 {
 	struct job *first = batch->head;
-	if (first->kind == JOB_PING) {
-		first->status = store_ping(session);
+	if (first->kind == JOB_PING || first->kind == JOB_ID) {
+		first->status = first->kind == JOB_PING ? store_ping(session) : store_id(session, &first->id);
 		return;
 	}
 	struct store_page_query whole = first->query;
@@ -223,15 +219,20 @@ static void do_read(struct lane *lane, struct store_session *session, struct job
 	todo_page_drop(page);
 }
 
-static void do_writes(struct store_session *session, struct job_list *batch)
+static void do_writes(struct lane *lane, struct store_session *session, struct job_list *batch)
 {
+	const struct executor_hooks *hooks = &lane->executor->settings.hooks;
 	struct store_write *writes[EXECUTOR_QUEUE_MAX];
 	size_t count = 0;
 	for (struct job *job = batch->head; job; job = job->next)
 		writes[count++] = &job->write;
+	hooks->write_begins(hooks->arg);
 	store_write(session, writes, count);
-	for (struct job *job = batch->head; job; job = job->next)
+	uint32_t commit = hooks->write_ends(hooks->arg, writes, count);
+	for (struct job *job = batch->head; job; job = job->next) {
 		job->status = job->write.status;
+		job->commit = commit;
+	}
 }
 
 static void log_failures(const struct lane *lane, const struct store_session *session,
@@ -303,7 +304,7 @@ static bool wait_for_work(struct lane *lane, struct lane_thread *self)
 /* Waits until the store can act; says in the log when that changes. */
 static bool begin(struct lane *lane, struct lane_thread *self, struct store_session *session)
 {
-	if (!atomic_load(lane->executor->setup_done))
+	if (!atomic_load(lane->executor->settings.setup_done))
 		return false;
 	bool has_begun = store_begin(session) == STORE_OK;
 	pthread_mutex_lock(&lane->lock);
@@ -324,7 +325,8 @@ static void *run_thread(void *arg)
 	struct lane_thread *self = arg;
 	struct lane *lane = self->lane;
 	struct store_session *session =
-	    store_session_open(lane->executor->store, lane->kind == LANE_READ ? STORE_READ : STORE_WRITE);
+	    store_session_open(lane->executor->settings.store,
+			       lane->kind == LANE_READ ? STORE_READ : STORE_WRITE);
 	while (wait_for_work(lane, self)) {
 		if (!begin(lane, self, session))
 			continue;
@@ -333,7 +335,7 @@ static void *run_thread(void *arg)
 			if (lane->kind == LANE_READ)
 				do_read(lane, session, &batch);
 			else
-				do_writes(session, &batch);
+				do_writes(lane, session, &batch);
 			log_failures(lane, session, &batch);
 		}
 		store_end(session);
@@ -365,7 +367,7 @@ static bool is_stuck(const struct lane *lane)
 	int64_t now_ms = clock_monotonic_ms();
 	for (size_t i = 0; i < lane->thread_count; i++) {
 		int64_t since_ms = lane->threads[i].begin_since_ms;
-		if (since_ms == 0 || now_ms - since_ms <= lane->executor->timeout_ms)
+		if (since_ms == 0 || now_ms - since_ms <= lane->executor->settings.timeout_ms)
 			return false;
 	}
 	return true;
@@ -374,13 +376,15 @@ static bool is_stuck(const struct lane *lane)
 bool executor_submit(struct executor *ex, struct job *job)
 {
 	struct lane *lane = lane_of(ex, job);
+	if (lane->thread_count == 0)
+		return false;
 	pthread_mutex_lock(&lane->lock);
 	bool stuck = is_stuck(lane);
 	bool taken = lane->queue.count < EXECUTOR_QUEUE_MAX && !lane->closing && !stuck;
 	if (stuck && !lane->is_away) {
 		lane->is_away = true;
 		log_warn("the store is away for %s: no answer, or no lock, for %u ms", lane_names[lane->kind],
-			 ex->timeout_ms);
+			 ex->settings.timeout_ms);
 	}
 	if (taken) {
 		job->state = JOB_QUEUED;
@@ -479,19 +483,18 @@ static int start_threads(struct lane *lane, size_t count)
 	return error;
 }
 
-struct executor *executor_open(struct store *store, uint32_t timeout_ms, const _Atomic uint32_t *setup_done,
-			       struct err *err)
+struct executor *executor_open(const struct executor_settings *settings, struct err *err)
 {
 	struct executor *ex = alloc_zeroed(1, sizeof(*ex));
-	size_t counts[LANES] = {EXECUTOR_READERS, EXECUTOR_WRITERS, store_delete_threads(store)};
-	assert(counts[LANE_DELETE] <= EXECUTOR_LANE_THREADS_MAX);
-	ex->store = store;
-	ex->timeout_ms = timeout_ms;
-	ex->setup_done = setup_done;
+	const size_t counts[LANES] = {settings->readers, settings->writers,
+				      settings->writers > 0 ? store_delete_threads(settings->store) : 0};
+	assert(settings->writers == 0 || (settings->hooks.write_begins && settings->hooks.write_ends));
+	ex->settings = *settings;
 	ex->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&ex->done_lock, NULL);
 	int error = ex->event_fd < 0 ? errno : 0;
 	for (int kind = 0; kind < LANES; kind++) {
+		assert(counts[kind] <= EXECUTOR_LANE_THREADS_MAX);
 		init_lane(ex, kind);
 		if (!error)
 			error = start_threads(&ex->lanes[kind], counts[kind]);

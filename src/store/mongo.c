@@ -34,10 +34,11 @@
 /* ---- limits ---- */
 
 enum {
-	SELECTION_TIMEOUT_MS = 5000,    /* longer than a planned step-down, about 1 to 3 s */
-	CONNECT_TIMEOUT_MS = 2000,      /* of a connection, and of a monitor's question */
-	HEARTBEAT_MS = 2000,            /* how long a change may go unnoticed while nobody asks */
-	SOCKET_SPARE_MS = 1000,         /* the server's own answer "too late" has to come first */
+	SELECTION_TIMEOUT_MS = 5000, /* longer than a planned step-down, about 1 to 3 s */
+	CONNECT_TIMEOUT_MS = 2000,   /* of a connection, and of a monitor's question */
+	HEARTBEAT_MS = 2000,         /* how long a change may go unnoticed while nobody asks */
+	SOCKET_SPARE_MS = 1000,      /* the server's own answer "too late" has to come first */
+	DOUBT_MIN_MS = 5000,         /* a finish has no limit on the server; a stalled one is over by then */
 	SETUP_SOCKET_TIMEOUT_MS = 60000 /* to index a collection that is there already */
 };
 
@@ -325,6 +326,24 @@ static int mongo_claim(const char *uri, struct err *err)
 	return -2; /* any number of daemons may write to one database */
 }
 
+static uint32_t socket_wait_ms(const struct store_settings *settings)
+{
+	return settings->timeout_ms + SOCKET_SPARE_MS;
+}
+
+static uint32_t max_time_ms(const struct store_settings *settings)
+{
+	return settings->timeout_ms - settings->timeout_ms / 4;
+}
+
+/* The server does not notice that a client has died while it works for it. What was sent may be on its way for
+ * as long as a socket is waited for, and is worked on for max_time_ms from then on. */
+static uint32_t mongo_doubt_ms(const struct store_settings *settings)
+{
+	uint32_t ms = socket_wait_ms(settings) + max_time_ms(settings);
+	return ms > DOUBT_MIN_MS ? ms : DOUBT_MIN_MS;
+}
+
 /* ---- store and pool ---- */
 
 static enum primary primary_of(const mongoc_server_description_t *server)
@@ -397,7 +416,7 @@ static struct store *open_store(const struct store_settings *settings, uint32_t 
 	store->database = mongoc_uri_get_database(uri);
 	if (!store->database)
 		store->database = database_default;
-	store->max_time_ms = settings->timeout_ms - settings->timeout_ms / 4;
+	store->max_time_ms = max_time_ms(settings);
 	store->is_majority_durable = is_majority(mongoc_uri_get_write_concern(uri));
 	pthread_mutex_init(&store->lock, NULL);
 	return &store->base;
@@ -405,7 +424,7 @@ static struct store *open_store(const struct store_settings *settings, uint32_t 
 
 static struct store *mongo_open(const struct store_settings *settings, struct err *err)
 {
-	return open_store(settings, settings->timeout_ms + SOCKET_SPARE_MS, err);
+	return open_store(settings, socket_wait_ms(settings), err);
 }
 
 /* With the server away this waits a whole server selection, to tell it that the sessions end. */
@@ -790,6 +809,64 @@ static enum store_status mongo_get(struct store_session *session, const struct u
 	return status;
 }
 
+/* The meta record, as far as it is what the set-up made. */
+struct meta {
+	bool has_version, has_id;
+	double version;
+	struct uuid id;
+};
+
+static struct meta meta_decode(const bson_iter_t *document)
+{
+	struct meta meta = {0};
+	bson_iter_t field;
+	if (!BSON_ITER_HOLDS_DOCUMENT(document) || !bson_iter_recurse(document, &field))
+		return meta;
+	while (bson_iter_next(&field)) {
+		if (strcmp(bson_iter_key(&field), "version") == 0)
+			meta.has_version = read_number(&field, &meta.version);
+		else if (strcmp(bson_iter_key(&field), "id") == 0 && BSON_ITER_HOLDS_UTF8(&field))
+			meta.has_id = uuid_from_text(&meta.id, slice_of(bson_iter_utf8(&field, NULL))) == 0;
+	}
+	return meta;
+}
+
+static bool meta_read(struct mongo_session *s, struct meta *meta)
+{
+	bson_t command = BSON_INITIALIZER, filter, reply;
+	BSON_APPEND_UTF8(&command, "find", meta_name);
+	BSON_APPEND_DOCUMENT_BEGIN(&command, "filter", &filter);
+	BSON_APPEND_UTF8(&filter, "_id", meta_id);
+	bson_append_document_end(&command, &filter);
+	append_limit(&command, 1);
+	bson_iter_t documents;
+	bool ok = run_find(s, &command, &reply) && reply_documents(s, &reply, &documents);
+	if (ok && !bson_iter_next(&documents)) {
+		ok = false;
+		fail(s, "the meta record of database %s is not on a majority yet", s->store->database);
+	}
+	if (ok)
+		*meta = meta_decode(&documents);
+	bson_destroy(&command);
+	bson_destroy(&reply);
+	return ok;
+}
+
+static enum store_status mongo_id(struct store_session *session, struct uuid *id)
+{
+	struct mongo_session *s = (struct mongo_session *)session;
+	operation_start(s);
+	struct meta meta;
+	if (!meta_read(s, &meta))
+		return STORE_UNAVAILABLE;
+	if (!meta.has_id) {
+		fail(s, "the meta record of database %s has lost its id, a UUID", s->store->database);
+		return STORE_UNAVAILABLE;
+	}
+	*id = meta.id;
+	return STORE_OK;
+}
+
 /* ---- writes ---- */
 
 /* The array of that name in a reply of the driver; false when it is missing or empty. */
@@ -1087,31 +1164,19 @@ static bool meta_insert(struct mongo_session *s)
 	return ok;
 }
 
-static int meta_judge(const struct mongo_session *s, const bson_iter_t *document, struct err *err)
+static int meta_judge(const struct mongo_session *s, const struct meta *meta, struct err *err)
 {
-	bson_iter_t field;
-	double version = 0;
-	struct uuid id;
-	bool has_version = false, has_id = false;
-	if (bson_iter_recurse(document, &field)) {
-		while (bson_iter_next(&field)) {
-			if (strcmp(bson_iter_key(&field), "version") == 0)
-				has_version = read_number(&field, &version);
-			else if (strcmp(bson_iter_key(&field), "id") == 0 && BSON_ITER_HOLDS_UTF8(&field))
-				has_id = uuid_from_text(&id, slice_of(bson_iter_utf8(&field, NULL))) == 0;
-		}
-	}
-	if (!has_version)
+	if (!meta->has_version)
 		return err_set(
 		    err, EXIT_CODE_CONFIG,
 		    "database %s has a record \"%s\" in its collection %s that is not todod's: use "
 		    "another database",
 		    s->store->database, meta_id, meta_name);
-	if (version != SCHEMA_VERSION)
+	if (meta->version != SCHEMA_VERSION)
 		return err_set(err, EXIT_CODE_CONFIG,
 			       "database %s holds schema version %g, this todod knows %d", s->store->database,
-			       version, SCHEMA_VERSION);
-	if (!has_id)
+			       meta->version, SCHEMA_VERSION);
+	if (!meta->has_id)
 		return err_set(err, EXIT_CODE_CONFIG,
 			       "the meta record of database %s has lost its id, a UUID", s->store->database);
 	return 0;
@@ -1119,24 +1184,10 @@ static int meta_judge(const struct mongo_session *s, const bson_iter_t *document
 
 static int meta_check(struct mongo_session *s, struct err *err)
 {
-	bson_t command = BSON_INITIALIZER, filter, reply;
-	BSON_APPEND_UTF8(&command, "find", meta_name);
-	BSON_APPEND_DOCUMENT_BEGIN(&command, "filter", &filter);
-	BSON_APPEND_UTF8(&filter, "_id", meta_id);
-	bson_append_document_end(&command, &filter);
-	append_limit(&command, 1);
-	bson_iter_t documents;
-	int result = -1;
-	if (!run_find(s, &command, &reply) || !reply_documents(s, &reply, &documents))
-		err_set(err, EXIT_CODE_UNAVAILABLE, "%s", s->error);
-	else if (!bson_iter_next(&documents))
-		err_set(err, EXIT_CODE_UNAVAILABLE, "the meta record of database %s is not on a majority yet",
-			s->store->database);
-	else
-		result = meta_judge(s, &documents, err);
-	bson_destroy(&command);
-	bson_destroy(&reply);
-	return result;
+	struct meta meta;
+	if (!meta_read(s, &meta))
+		return err_set(err, EXIT_CODE_UNAVAILABLE, "%s", s->error);
+	return meta_judge(s, &meta, err);
 }
 
 /* The command itself: of the driver's helpers, one is newer than 1.23 and the other gone in 2.x. */
@@ -1217,6 +1268,7 @@ const struct store_ops mongo_ops = {
     .schemes = schemes,
     .delete_threads = DELETE_THREADS,
     .rows_per_query = ROWS_PER_QUERY,
+    .doubt_ms = mongo_doubt_ms,
     .check = mongo_check,
     .claim = mongo_claim,
     .setup = mongo_setup,
@@ -1227,6 +1279,7 @@ const struct store_ops mongo_ops = {
     .begin = mongo_begin,
     .end = mongo_end,
     .ping = mongo_ping,
+    .id = mongo_id,
     .page = mongo_page,
     .get = mongo_get,
     .write = mongo_write,

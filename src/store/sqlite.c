@@ -53,7 +53,7 @@ enum statement {
 	SQL_BEGIN,
 	SQL_COMMIT,
 	SQL_ROLLBACK,
-	SQL_PING,
+	SQL_ID,
 	SQL_GET,
 	SQL_PAGE,
 	SQL_PAGE_START,
@@ -85,7 +85,7 @@ static const struct {
     [SQL_BEGIN] = {"begin",     "BEGIN IMMEDIATE"                                          },
     [SQL_COMMIT] = {"commit",    "COMMIT"						   },
     [SQL_ROLLBACK] = {"roll back", "ROLLBACK"						 },
-    [SQL_PING] = {"ping",      "SELECT value FROM meta WHERE key = 'id'"                  },
+    [SQL_ID] = {"read id",   "SELECT value FROM meta WHERE key = 'id'"                  },
     [SQL_GET] = {"get",       "SELECT " COLUMNS " FROM todos WHERE id = ?1"              },
     [SQL_PAGE] = {"list",      "SELECT " COLUMNS " FROM todos " NEWEST "LIMIT ?1"         },
     [SQL_PAGE_START] = {"list",      page_start_sql                                             },
@@ -700,10 +700,26 @@ static enum store_status sqlite_ping(struct store_session *base)
 {
 	struct sqlite_session *s = (struct sqlite_session *)base;
 	s->error[0] = '\0';
-	int rc = s->db ? run(s, SQL_PING) : SQLITE_DONE;
+	int rc = s->db ? run(s, SQL_ID) : SQLITE_DONE;
 	if (rc == SQLITE_DONE)
 		set_error(s, "ping", s->db ? "the table meta is empty" : "the connection was lost");
 	return rc == SQLITE_ROW ? STORE_OK : STORE_UNAVAILABLE;
+}
+
+static enum store_status sqlite_id(struct store_session *base, struct uuid *id)
+{
+	struct sqlite_session *s = (struct sqlite_session *)base;
+	s->error[0] = '\0';
+	sqlite3_stmt *stmt = s->db ? prepare(s, SQL_ID) : NULL;
+	if (!stmt)
+		return STORE_UNAVAILABLE;
+	int rc = sqlite3_step(stmt);
+	const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+	bool is_found = text && uuid_from_text(id, slice_of(text)) == 0;
+	rc = settle(s, SQL_ID, rc);
+	if (!is_found && (rc == SQLITE_ROW || rc == SQLITE_DONE))
+		set_error(s, "read id", "the table meta holds no UUID");
+	return is_found ? STORE_OK : STORE_UNAVAILABLE;
 }
 
 static enum store_status sqlite_page(struct store_session *base, const struct store_page_query *query,
@@ -893,6 +909,7 @@ const struct store_ops sqlite_ops = {
     .begin = sqlite_begin,
     .end = sqlite_end,
     .ping = sqlite_ping,
+    .id = sqlite_id,
     .page = sqlite_page,
     .get = sqlite_get,
     .write = sqlite_write,

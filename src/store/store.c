@@ -102,6 +102,14 @@ enum store_status store_ping(struct store_session *session)
 	return status;
 }
 
+enum store_status store_id(struct store_session *session, struct uuid *id)
+{
+	assert(session->has_begun);
+	enum store_status status = session->ops->id(session, id);
+	assert(status == STORE_OK || status == STORE_UNAVAILABLE);
+	return status;
+}
+
 /* Nothing of a page that failed half-way gets out. */
 static enum store_status finish_page(struct todo_page *page, enum store_status status)
 {
@@ -167,6 +175,13 @@ void store_write(struct store_session *session, struct store_write **writes, siz
 const char *store_error(const struct store_session *session)
 {
 	return session->ops->error(session);
+}
+
+uint32_t store_doubt_ms(const struct store_settings *settings)
+{
+	const struct store_ops *ops = store_ops_find(settings->uri);
+	assert(ops);
+	return ops->doubt_ms ? ops->doubt_ms(settings) : 0;
 }
 
 unsigned store_delete_threads(const struct store *store)

@@ -3,6 +3,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "cache/first_page.h"
 #include "config/config.h"
 #include "net/server.h"
 #include "store/executor.h"
@@ -23,15 +24,17 @@ enum {
 	WORKER_DRAIN_SPARE_S = 2,      /* beyond the drain, before SIGALRM */
 	WORKER_SPARE_DESCRIPTORS = 64, /* for the store, the loop and the log */
 	WORKER_MIN_CONNECTIONS = 16,
+	WORKER_HOLD_MAX_MS = 2000, /* for a keeper that has to be replaced: longer than that takes */
 };
 
 struct worker {
 	struct process *process;
 	const struct config *config;
 	struct loop loop;
-	struct watch signals, lifeline, results;
+	struct watch signals, lifeline, results, bell;
 	struct server *server;
 	struct store *store;
+	struct first_page *first_page;
 	struct executor *executor;
 	struct api api;
 	struct response response;
@@ -178,21 +181,45 @@ static size_t balance(void *arg, size_t connections)
 static void abandon(void *arg, void *pending)
 {
 	struct worker *w = arg;
-	(void)executor_abandon(w->executor, pending); /* whatever became of it, nobody asks any more */
+	api_abandon(&w->api, pending);
+}
+
+static void answer(struct worker *w, struct job *job)
+{
+	response_reset(&w->response);
+	api_answer(&w->api, job, &w->response);
+	server_answer(w->server, ticket_of(job->owner), &w->response);
+	job_free(job);
+}
+
+static void answer_collected(struct worker *w)
+{
+	for (struct job *job = first_page_collect(w->first_page), *next; job; job = next) {
+		next = job->next;
+		answer(w, job);
+	}
 }
 
 static void results_ready(struct watch *watch, uint32_t events)
 {
 	struct worker *w = WATCH_OWNER(watch, struct worker, results);
 	(void)events;
-	struct job *next;
-	for (struct job *job = executor_collect(w->executor); job; job = next) {
+	bool has_landed = false;
+	for (struct job *job = executor_collect(w->executor), *next; job; job = next) {
 		next = job->next;
-		response_reset(&w->response);
-		api_answer(&w->api, job, &w->response);
-		server_answer(w->server, ticket_of(job->owner), &w->response);
-		job_free(job);
+		if (first_page_land(w->first_page, job))
+			has_landed = true;
+		else if (!first_page_hold(w->first_page, job))
+			answer(w, job);
 	}
+	if (has_landed)
+		answer_collected(w);
+}
+
+static void bell_ready(struct watch *watch, uint32_t events)
+{
+	(void)events;
+	answer_collected(WATCH_OWNER(watch, struct worker, bell));
 }
 
 /* ---- the loop's hooks */
@@ -201,6 +228,8 @@ static void tick(void *arg)
 {
 	struct worker *w = arg;
 	process_beat(w->process);
+	first_page_tick(w->first_page);
+	answer_collected(w);
 	server_tick(w->server);
 }
 
@@ -208,6 +237,7 @@ static int after_events(void *arg)
 {
 	struct worker *w = arg;
 	int sleep_ms = server_after_events(w->server);
+	first_page_wake(w->first_page);
 	executor_wake(w->executor);
 	end_drain_when_due(w);
 	return sleep_ms;
@@ -215,17 +245,16 @@ static int after_events(void *arg)
 
 /* ---- open, run, leave */
 
-/* As many as the descriptor limit, raised to its hard limit, leaves room for. */
-static size_t max_connections(const struct config *config)
+/* As many as the descriptor limit leaves room for. */
+static size_t max_connections(const struct worker *w)
 {
+	const struct config *config = w->config;
+	const struct page_memory *memory = w->process->shared;
+	size_t spare = WORKER_SPARE_DESCRIPTORS + memory->bell_count;
 	struct rlimit limit = {1024, 1024};
 	(void)getrlimit(RLIMIT_NOFILE, &limit);
-	limit.rlim_cur = limit.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &limit); /* what it is now counts, whether this worked or not */
-	(void)getrlimit(RLIMIT_NOFILE, &limit);
-	size_t room = limit.rlim_cur > WORKER_SPARE_DESCRIPTORS + WORKER_MIN_CONNECTIONS
-			  ? (size_t)(limit.rlim_cur - WORKER_SPARE_DESCRIPTORS)
-			  : WORKER_MIN_CONNECTIONS;
+	size_t room = limit.rlim_cur > spare + WORKER_MIN_CONNECTIONS ? (size_t)limit.rlim_cur - spare
+								      : WORKER_MIN_CONNECTIONS;
 	return config->max_connections && config->max_connections < room ? config->max_connections : room;
 }
 
@@ -239,7 +268,7 @@ static struct server *open_server(struct worker *w)
 	    .write_timeout_ms = config->write_timeout_s * 1000,
 	    .pending_timeout_ms = config->store_timeout_ms,
 	    .body_max_bytes = config->body_max_bytes,
-	    .max_connections = max_connections(config),
+	    .max_connections = max_connections(w),
 	};
 	return server_new(&w->loop, &limits, &handler, w);
 }
@@ -248,6 +277,31 @@ static struct store_settings store_settings(const struct process *p)
 {
 	const struct config *config = p->config;
 	return (struct store_settings){config->store, config->store_timeout_ms, p->name, p->index};
+}
+
+static struct first_page *open_first_page(const struct worker *w)
+{
+	const struct config *config = w->config;
+	const struct first_page_settings settings = {
+	    .memory = w->process->shared,
+	    .worker = w->process->index,
+	    .has_redis = strcmp(config->cache, "local") != 0 && strcmp(config->cache, "off") != 0,
+	    .hold_max_ms = WORKER_HOLD_MAX_MS,
+	};
+	return first_page_new(&settings);
+}
+
+static struct executor *open_executor(const struct worker *w, struct err *err)
+{
+	const struct executor_settings settings = {
+	    .store = w->store,
+	    .timeout_ms = w->config->store_timeout_ms,
+	    .setup_done = &w->process->board->setup_done,
+	    .readers = EXECUTOR_READERS,
+	    .writers = EXECUTOR_WRITERS,
+	    .hooks = first_page_hooks(w->first_page),
+	};
+	return executor_open(&settings, err);
 }
 
 static int watch(struct worker *w, struct watch *watch, int fd, void (*ready)(struct watch *, uint32_t),
@@ -273,15 +327,17 @@ static int open_worker(struct worker *w, struct err *err)
 	w->store = store_open(&settings, err);
 	if (!w->store)
 		return -1;
-	w->executor =
-	    executor_open(w->store, w->config->store_timeout_ms, &w->process->board->setup_done, err);
+	w->first_page = open_first_page(w);
+	w->executor = open_executor(w, err);
 	if (!w->executor)
 		return -1;
-	w->api = (struct api){w->config, w->executor};
+	first_page_use(w->first_page, w->executor);
+	api_open(&w->api, w->config, w->executor, w->first_page);
 	w->server = open_server(w);
 	if (watch(w, &w->signals, signal_fd, signals_ready, err) != 0 ||
 	    watch(w, &w->lifeline, w->process->lifeline_fd, lifeline_ready, err) != 0 ||
-	    watch(w, &w->results, executor_fd(w->executor), results_ready, err) != 0)
+	    watch(w, &w->results, executor_fd(w->executor), results_ready, err) != 0 ||
+	    watch(w, &w->bell, first_page_fd(w->first_page), bell_ready, err) != 0)
 		return -1;
 	return server_listen(w->server, w->process->listener_fds, w->process->listener_count, err);
 }
@@ -290,11 +346,13 @@ static int open_worker(struct worker *w, struct err *err)
 static void close_worker(struct worker *w)
 {
 	server_free(w->server);
+	api_close(&w->api);
 	response_release(&w->response);
 	loop_release(&w->loop);
 	close(signal_fd);
-	(void)executor_close(w->executor,
-			     WORKER_CLOSE_MS); /* a thread that hangs in a driver is left as it is, too */
+	/* A thread that hangs in a driver is left as it is, too, with what it tells of its writes. */
+	if (executor_close(w->executor, WORKER_CLOSE_MS))
+		first_page_free(w->first_page);
 }
 
 int worker_run(struct process *p)

@@ -116,7 +116,7 @@ if not SANITIZE:  # valgrind cannot run a program with sanitizers in it, and the
             daemon.connect().close()
         assert daemon.stop(timeout_s=120) == 0
         reports = {path.name: path.read_text() for path in directory.glob("valgrind.*")}
-        assert len(reports) >= 3, "master, set-up child and worker report"
+        assert len(reports) >= 4, "master, set-up child, keeper and worker report"
         found = [text for text in reports.values() if re.search(r"definitely lost|Invalid (read|write)|uninitialised", text)]
         assert not found, "\n".join(found)
         counted(f"1000 requests, {len(reports)} processes, no leak")

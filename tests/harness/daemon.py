@@ -273,17 +273,31 @@ class Todod:
     def children(self):
         return sorted(pid for pid in _pids() if (stat := _stat(pid)) and int(stat[1]) == self.master)
 
-    def worker_pids(self):
-        """Living workers; the set-up child is none."""
-        workers = []
+    def pids_named(self, part):
+        """Living children of such a name."""
+        found = []
         for pid in self.children():
             try:
                 name = Path(f"/proc/{pid}/comm").read_text().strip()
             except OSError:
                 continue
-            if "worker" in name and is_alive(pid):
-                workers.append(pid)
-        return workers
+            if part in name and is_alive(pid):
+                found.append(pid)
+        return found
+
+    def worker_pids(self):
+        """Living workers; the set-up child is none."""
+        return self.pids_named("worker")
+
+    def keeper_pid(self):
+        """The living keeper, or None while there is none."""
+        found = self.pids_named("keeper")
+        assert len(found) <= 1, f"keepers: {found}"
+        return found[0] if found else None
+
+    def wait_keeper(self, other_than=None, timeout_s=15 * SLOW):
+        return wait_until(lambda: (pid := self.keeper_pid()) != other_than and pid,
+                          lambda: f"a keeper other than {other_than}:\n{self.log}", timeout_s)
 
     def wait_workers(self, count, timeout_s=15 * SLOW):
         return wait_until(lambda: len(pids := self.worker_pids()) == count and pids,

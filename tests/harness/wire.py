@@ -1,9 +1,10 @@
 """A raw-socket HTTP/1.1 client that forgives nothing.
 
 Every answer is checked as it is read, so that each test also proves what contract and RFCs ask of *every*
-answer: one Content-Length (none with 204), a Date, problem+json for every error, Allow with 405, Retry-After
+answer: one Content-Length (none with 204 and 304), a Date, problem+json for every error, Allow with 405, Retry-After
 with 503.
 """
+import gzip
 import json
 import re
 import socket
@@ -53,9 +54,16 @@ class Response:
         return values[0] if values else None
 
     @property
+    def content(self):
+        """The body without its coding."""
+        coding = self.field("Content-Encoding")
+        assert coding in (None, "gzip"), self
+        return gzip.decompress(self.body) if coding else self.body
+
+    @property
     def json(self):
         assert self.field("Content-Type") in ("application/json", "application/problem+json"), self
-        return strict_json(self.body)
+        return strict_json(self.content)
 
     @property
     def data(self):
@@ -111,7 +119,7 @@ class Response:
 
     def check_escapes(self):
         """JSON out: no escapes beyond the necessary ones."""
-        for escape in _ESCAPE.findall(self.body):
+        for escape in _ESCAPE.findall(self.content):
             assert _NEEDED_ESCAPE.fullmatch(escape), f"needless escape {escape!r}: {self}"
 
 
@@ -177,8 +185,8 @@ class Connection:
             assert not response.all("Content-Length"), response
             return response
         length = response.field("Content-Length")
-        if status == 204:
-            assert length is None, f"Content-Length with 204: {response}"
+        if status in (204, 304):
+            assert length is None, f"Content-Length with {status}: {response}"
         else:
             assert length is not None and re.fullmatch(r"\d+", length), f"no Content-Length: {response}"
             if not head_only:

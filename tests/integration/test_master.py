@@ -138,6 +138,20 @@ def test_a_stopped_master_does_not_take_its_workers_for_dead(todod):
     assert daemon.worker_pids() == workers
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_keeper_that_dies_or_hangs_is_replaced(todod, number):
+    daemon = todod(deaths=True)
+    workers, keeper = daemon.wait_workers(3), daemon.wait_keeper()
+    watch = Stopwatch()
+    os.kill(keeper, number)
+    daemon.wait_keeper(other_than=keeper)
+    assert watch.seconds < 2 * SLOW
+    assert not is_alive(keeper)
+    assert daemon.post("x") in daemon.request("GET", "/todo").data
+    assert daemon.worker_pids() == workers
+    assert len(daemon.deaths) == 1 and f"keeper {keeper} " in daemon.deaths[0], daemon.deaths
+
+
 # ---- T4: a master that is killed -------------------------------------------------------------------------
 
 def _kill_master(daemon):
@@ -200,6 +214,22 @@ def test_term_answers_what_is_in_flight(todod, directory):
     assert not (directory / "socket").exists()
     daemon.start().wait_store()
     assert [todo["content"] for todo in daemon.walk()] == ["in flight"]
+
+
+def test_the_keeper_outlives_the_workers(todod, directory):
+    database = directory / "todo.db"
+    daemon = todod(store=f"sqlite:{database}", store_timeout_ms=20000)
+    workers, keeper = daemon.wait_workers(3), daemon.wait_keeper()
+    with daemon.connect() as connection:
+        with write_lock(database):
+            connection.send(POST)
+            busy = wait_until(lambda: daemon.owner(connection), "a worker has the connection")
+            daemon.send(signal.SIGTERM)
+            wait_until(lambda: daemon.worker_pids() == [busy], lambda: f"the idle of {workers} leave:\n{daemon.log}")
+            assert daemon.keeper_pid() == keeper
+        assert connection.read().status == 200
+    assert daemon.wait_exit() == 0
+    assert not daemon.deaths
 
 
 def test_term_answers_the_backlog(todod):
@@ -316,9 +346,9 @@ def test_a_worker_that_always_dies_is_forked_ever_more_slowly(todod):
 
 
 def test_workers_that_never_come_up_end_the_master(todod):
-    """Their boot is made to fail: they cannot make the descriptor by which store threads wake the loop."""
+    """Their boot is made to fail: they cannot make their loop. Nor can the keeper, which is no reason to give up."""
     daemon = todod(wait=False, deaths=True, traced=True, prefix=[
-        "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=eventfd2", "-e", "inject=eventfd2:error=EMFILE"])
+        "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=epoll_create1", "-e", "inject=epoll_create1:error=EMFILE"])
     assert daemon.wait_exit(60) == 70
     assert len(daemon.deaths) < 40, daemon.log
 
@@ -331,13 +361,19 @@ def test_forks_that_fail_are_tried_again_slowly(todod, directory):
     daemon.wait_ready(60)
     wait_until(lambda: daemon.request("GET", "/readyz").status == 200, lambda: daemon.log, 60)
     master = next(pid for pid in processes_of_session(tracer)
-                  if Path(f"/proc/{pid}/comm").read_text().strip() == "todod" and _parent(pid) == tracer)
-    wait_until(lambda: len([pid for pid in processes_of_session(tracer) if _parent(pid) == master]) == 5, lambda: daemon.log, 30)
+                  if _name(pid) == "todod" and _parent(pid) == tracer)
+    children = ["todod-keeper"] + 5 * ["todod-worker"]
+    wait_until(lambda: sorted(_name(pid) for pid in processes_of_session(tracer) if _parent(pid) == master) == children,
+               lambda: daemon.log, 30)
     failures = [line for line in daemon.lines(r"fork") if "EAGAIN" in line or "temporarily" in line]
     assert 1 <= len(failures) <= 6, daemon.log
     assert cpu_seconds(master) < 2
     os.kill(master, signal.SIGTERM)
     assert daemon.wait_exit() == 0
+
+
+def _name(pid):
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def _parent(pid):
@@ -460,7 +496,7 @@ def test_as_pid_1(todod):
     daemon.wait_store()
     master = next(pid for pid in processes_of_session(daemon.master) if _parent(pid) == daemon.master)
     time.sleep(1)
-    names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in processes_of_session(daemon.master)]
+    names = [_name(pid) for pid in processes_of_session(daemon.master)]
     assert "sleep" not in names
     zombies = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if state_of(pid) == "Z" and _parent(pid) == master]
     assert not zombies

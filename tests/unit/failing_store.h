@@ -79,6 +79,12 @@ static inline enum store_status failing_ping(struct store_session *session)
 	return failing_is_due(s) ? STORE_UNAVAILABLE : store_ping(s->inner);
 }
 
+static inline enum store_status failing_id(struct store_session *session, struct uuid *id)
+{
+	struct failing_session *s = failing_session_of(session);
+	return failing_is_due(s) ? STORE_UNAVAILABLE : store_id(s->inner, id);
+}
+
 /* Acting first leaves a filled page behind: nobody may see it. */
 static inline enum store_status failing_page(struct store_session *session,
 					     const struct store_page_query *query, struct todo_page *page)
@@ -127,6 +133,7 @@ static inline void failing_store_init(struct failing_store *store, struct store 
 	    .begin = failing_begin,
 	    .end = failing_end,
 	    .ping = failing_ping,
+	    .id = failing_id,
 	    .page = failing_page,
 	    .get = failing_get,
 	    .write = failing_write,

@@ -8,7 +8,7 @@
 #include "store_fixture.h"
 
 static struct contract {
-	const char *uri;
+	const char *uri, *other_uri;
 	struct store_settings settings;
 	struct store *store;
 	struct store_session *reader, *writer;
@@ -79,6 +79,46 @@ static void contract_ping(void **state)
 	assert_int_equal(store_ping(contract.reader), STORE_OK);
 	store_end(contract.reader);
 	assert_string_equal(store_error(contract.reader), "");
+}
+
+static struct uuid id_of_database(struct store_session *session)
+{
+	struct uuid id = {{0}};
+	if (store_begin(session) != STORE_OK || store_id(session, &id) != STORE_OK)
+		fail_msg("%s", store_error(session));
+	assert_string_equal(store_error(session), "");
+	store_end(session);
+	return id;
+}
+
+/* One per database, whoever asks, from the first set-up on. */
+static void contract_id(void **state)
+{
+	(void)state;
+	const struct uuid none = {{0}};
+	struct err err = {0};
+	struct uuid id = id_of_database(contract.reader), again = id_of_database(contract.writer);
+	assert_int_not_equal(uuid_compare_to(&id, &none), 0);
+	assert_int_equal(uuid_compare_to(&id, &again), 0);
+	assert_int_equal(store_setup(&contract.settings, &err), 0);
+	struct store *store = store_open(&contract.settings, &err);
+	struct store_session *session = store_session_open(store, STORE_READ);
+	again = id_of_database(session);
+	assert_int_equal(uuid_compare_to(&id, &again), 0);
+	store_session_close(session);
+	store_close(store);
+}
+
+static void contract_another_database_has_another_id(void **state)
+{
+	(void)state;
+	struct store_settings settings = fixture_settings(contract.other_uri);
+	struct store *store = fixture_open(&settings);
+	struct store_session *session = store_session_open(store, STORE_READ);
+	struct uuid other = id_of_database(session), id = id_of_database(contract.reader);
+	assert_int_not_equal(uuid_compare_to(&other, &id), 0);
+	store_session_close(session);
+	store_close(store);
 }
 
 static void contract_get(void **state)
@@ -389,13 +429,16 @@ static int contract_clear(void **state)
 	return 0;
 }
 
-/* Runs every case against the database at `uri`, whose todos are deleted. Returns the number of failures. */
-static int store_contract_run(const char *name, const char *uri)
+/* Runs every case against the database at `uri`, whose todos are deleted; `other_uri` names another one.
+ * Returns the number of failures. */
+static int store_contract_run(const char *name, const char *uri, const char *other_uri)
 {
 	const struct CMUnitTest tests[] = {
 #define CASE(function) cmocka_unit_test_setup(function, contract_clear)
 	    CASE(contract_empty_list),
 	    CASE(contract_ping),
+	    CASE(contract_id),
+	    CASE(contract_another_database_has_another_id),
 	    CASE(contract_get),
 	    CASE(contract_content_comes_back_as_sent),
 	    CASE(contract_newest_first),
@@ -414,6 +457,7 @@ static int store_contract_run(const char *name, const char *uri)
 #undef CASE
 	};
 	contract.uri = uri;
+	contract.other_uri = other_uri;
 	return cmocka_run_group_tests_name(name, tests, contract_open, contract_close);
 }
 

@@ -146,6 +146,26 @@ static void uuids_sort_by_time(void **state)
 	assert_int_equal(uuid_compare_to(&last, &next), 0);
 }
 
+/* The tags of pages that machines exchange: a todod that computes another one reads everything anew. */
+static void uuids_of_bytes_are_version_5(void **state)
+{
+	(void)state;
+	struct uuid u, again;
+	char text[UUID_TEXT_BYTES];
+	uuid_of_bytes(&u, "[]", 2);
+	uuid_to_text(&u, text);
+	assert_memory_equal(text, "71606981-cb44-5215-95d8-848655f6721a", UUID_TEXT_BYTES);
+	uuid_of_bytes(&again, "[] ", 2);
+	assert_int_equal(uuid_compare_to(&u, &again), 0);
+	uuid_of_bytes(&again, "[] ", 3);
+	assert_int_not_equal(uuid_compare_to(&u, &again), 0);
+	uuid_of_bytes(&again, "[\0", 2);
+	assert_int_not_equal(uuid_compare_to(&u, &again), 0);
+	uuid_of_bytes(&u, NULL, 0);
+	uuid_to_text(&u, text);
+	assert_memory_equal(text, "a5c52640-94ac-5726-b7fa-2d9c374174a5", UUID_TEXT_BYTES);
+}
+
 static void uuid_texts(void **state)
 {
 	(void)state;
@@ -327,6 +347,7 @@ int main(void)
 	    cmocka_unit_test(an_error_is_one_line),
 	    cmocka_unit_test(uuids_are_version_7),
 	    cmocka_unit_test(uuids_sort_by_time),
+	    cmocka_unit_test(uuids_of_bytes_are_version_5),
 	    cmocka_unit_test(uuid_texts),
 	    cmocka_unit_test(clocks_tick),
 	    cmocka_unit_test(memory_is_shared),

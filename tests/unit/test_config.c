@@ -774,7 +774,12 @@ static void test_cache(void **state)
 	    "redis://[::1]:6379",
 	    "redis://[::1]",
 	    "redis://127.0.0.1",
+	    "redis://user:pw@h",
 	    "redis+unix:///run/redis.sock",
+	    "redis+unix:///run/a:b@c",
+	    "redis+unix:///run/redis.sock?db=0",
+	    "redis+unix://:pw@/run/redis.sock",
+	    "redis+unix://user:p%40%2Fw@/run/redis.sock?db=15",
 	};
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		struct config c = {.listen_count = 0};
@@ -822,11 +827,35 @@ static void test_cache(void **state)
 		assert_int_equal(config_check_cache_uri(cases[i].text, &err), -1);
 		assert_string_equal(err.text, cases[i].sentence);
 	}
-	char path[300] = "redis+unix://";
-	memset(path + 13, '/', 108);
+	static const char *const parts[][2] = {
+	    {"redis+unix://",                  "is not redis+unix:///path"                                 },
+	    {"redis+unix://:secret@",          "is not redis+unix:///path"                                 },
+	    {"redis+unix://:secret@h/run/x",   "is not redis+unix:///path"                                 },
+	    {"redis+unix:///?db=1",            "is not redis+unix:///path"                                 },
+	    {"redis+unix://u:secret?w@/run/x", "has a ? or # in front of its path; in a password they are" },
+	    {"redis+unix:///run/x?db=",        "has something other than ?db= and the number of a database"},
+	    {"redis+unix:///run/x?db=-1",      "has something other than ?db= and the number of a database"},
+	    {"redis+unix:///run/x?DB=1",       "has something other than ?db= and the number of a database"},
+	    {"redis+unix:///run/x?db=1&x=2",   "has something other than ?db= and the number of a database"},
+	    {"redis+unix://u:secret/w@/run/x", "has a / in front of its @; in a password it is written %2F"},
+	    {"redis+unix://u:secret@w@/run/x", "has more than one @; in a password it is written %40"      },
+	    {"redis+unix://u:secret%4@/run/x", "has a broken % escape; a % in a password is written %25"   },
+	    {"redis+unix://u:@/run/x",         "has no password in front of its @"                         },
+	};
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		struct err err;
+		assert_int_equal(config_check_cache_uri(parts[i][0], &err), -1);
+		assert_non_null(strstr(err.text, parts[i][1]));
+		assert_null(strstr(err.text, "secret"));
+	}
+	char path[300] = "redis+unix://u:p@";
+	size_t prefix = strlen(path);
+	memset(path + prefix, '/', 108);
 	struct err err;
 	assert_int_equal(config_check_cache_uri(path, &err), -1);
 	assert_non_null(strstr(err.text, "has a path that is too long for a unix socket"));
+	memcpy(path + prefix + 107, "?db=1", sizeof("?db=1"));
+	assert_int_equal(config_check_cache_uri(path, &err), 0);
 }
 
 /* --- secrets, dump and help */
@@ -843,6 +872,12 @@ static void test_mask(void **state)
 	    {"redis://h:6379/1",					      "redis://h:6379/1"                    },
 	    {"redis://:pw@h:6379/1",					  "redis://:***@h:6379/1"               },
 	    {"redis://user:pw@h",					     "redis://user:***@h"                  },
+	    {"redis+unix://:pw@/run/r.sock?db=1",                             "redis+unix://:***@/run/r.sock?db=1"  },
+	    {"redis+unix://user:p%40w@/run/r.sock",                           "redis+unix://user:***@/run/r.sock"   },
+	    {"redis+unix:///run/a@b?db=1",                                    "redis+unix:///run/a@b?db=1"          },
+	    {"redis+unix://user:pw@/run/a@b",                                 "redis+unix://user:***@b"             },
+	    {"redis+unix://user:p/w@/run/r",                                  "redis+unix://user:***@/run/r"        },
+	    {"redis+unix://user:p?w@/run/r",                                  "redis+unix://user:***@/run/r"        },
 	    {"mongodb://user@h:27017",					"mongodb://user@h:27017"              },
 	    {"mongodb://u:pw@a:1,b:2/todo?w=1",                               "mongodb://u:***@a:1,b:2/todo?w=1"    },
 	    {"mongodb://u:p:w@h/todo?appName=a@b:c",                          "mongodb://u:***@h/todo?appName=a@b:c"},

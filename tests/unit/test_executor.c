@@ -12,6 +12,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -27,9 +29,12 @@ static struct {
 	bool holds_begin;     /* begin waits */
 	bool holds_act;       /* reads and writes wait */
 	int begun, acting;    /* threads that wait there now */
+	int ended;            /* uses of a session that are over */
 	int queries, batches; /* done so far */
 	size_t largest_batch;
 	size_t written;
+	int write_begins, write_ends; /* calls of the hooks */
+	size_t told;                  /* writes with the status that they end with, in write_ends */
 } held = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static struct store_session *held_session_open(struct store *store, enum store_access access)
@@ -67,6 +72,10 @@ static enum store_status held_begin(struct store_session *session)
 static void held_end(struct store_session *session)
 {
 	(void)session;
+	pthread_mutex_lock(&held.lock);
+	held.ended++;
+	pthread_cond_broadcast(&held.changed);
+	pthread_mutex_unlock(&held.lock);
 }
 
 static enum store_status held_page(struct store_session *session, const struct store_page_query *query,
@@ -91,6 +100,20 @@ static enum store_status held_ping(struct store_session *session)
 	return STORE_OK;
 }
 
+static enum store_status held_id(struct store_session *session, struct uuid *id)
+{
+	(void)session;
+	*id = (struct uuid){
+	    {1, 2, 3}
+        };
+	return STORE_OK;
+}
+
+static enum store_status held_status(const struct store_write *write)
+{
+	return write->kind == STORE_DELETE ? STORE_NOT_FOUND : STORE_OK;
+}
+
 static void held_write(struct store_session *session, struct store_write **writes, size_t count)
 {
 	(void)session;
@@ -102,7 +125,7 @@ static void held_write(struct store_session *session, struct store_write **write
 		held.largest_batch = count;
 	pthread_mutex_unlock(&held.lock);
 	for (size_t i = 0; i < count; i++)
-		writes[i]->status = writes[i]->kind == STORE_DELETE ? STORE_NOT_FOUND : STORE_OK;
+		writes[i]->status = held_status(writes[i]);
 }
 
 static const char *held_error(const struct store_session *session)
@@ -120,6 +143,7 @@ static const struct store_ops held_ops = {
     .begin = held_begin,
     .end = held_end,
     .ping = held_ping,
+    .id = held_id,
     .page = held_page,
     .write = held_write,
     .error = held_error,
@@ -127,6 +151,42 @@ static const struct store_ops held_ops = {
 
 static struct store held_store = {.ops = &held_ops};
 static _Atomic uint32_t setup_done;
+
+static void held_write_begins(void *arg)
+{
+	assert_ptr_equal(arg, &held);
+	pthread_mutex_lock(&held.lock);
+	held.write_begins++;
+	pthread_mutex_unlock(&held.lock);
+}
+
+enum { COMMIT = 4711 }; /* of the first batch; one more for each */
+
+static uint32_t held_write_ends(void *arg, struct store_write *const *writes, size_t count)
+{
+	assert_ptr_equal(arg, &held);
+	pthread_mutex_lock(&held.lock);
+	for (size_t i = 0; i < count; i++)
+		held.told += writes[i]->status == held_status(writes[i]);
+	uint32_t commit = COMMIT + (uint32_t)held.write_ends++;
+	pthread_cond_broadcast(&held.changed);
+	pthread_mutex_unlock(&held.lock);
+	return commit;
+}
+
+static struct executor *open_executor(struct store *store, uint32_t timeout_ms, unsigned writers)
+{
+	const struct executor_settings settings = {
+	    .store = store,
+	    .timeout_ms = timeout_ms,
+	    .setup_done = &setup_done,
+	    .readers = EXECUTOR_READERS,
+	    .writers = writers,
+	    .hooks = {held_write_begins, held_write_ends, &held},
+	};
+	struct err err;
+	return executor_open(&settings, &err);
+}
 
 static void set(bool *flag, bool value)
 {
@@ -152,14 +212,20 @@ static int read_counter(const int *counter)
 	return value;
 }
 
+static int reset(void **state)
+{
+	(void)state;
+	held.refuses = held.holds_begin = held.holds_act = false;
+	held.queries = held.batches = held.ended = held.write_begins = held.write_ends = 0;
+	held.largest_batch = held.written = held.told = 0;
+	atomic_store(&setup_done, 1);
+	return 0;
+}
+
 static int set_up(void **state)
 {
-	struct err err;
-	held.refuses = held.holds_begin = held.holds_act = false;
-	held.queries = held.batches = 0;
-	held.largest_batch = held.written = 0;
-	atomic_store(&setup_done, 1);
-	*state = executor_open(&held_store, TIMEOUT_MS, &setup_done, &err);
+	(void)reset(state);
+	*state = open_executor(&held_store, TIMEOUT_MS, EXECUTOR_WRITERS);
 	return *state ? 0 : -1;
 }
 
@@ -237,6 +303,8 @@ static void test_deletes_go_singly_and_beside_the_writes(void **state)
 	await(&held.acting, 4); /* all at once, or this never returns */
 	set(&held.holds_act, false);
 	assert_int_equal(collect(ex, 4, STORE_NOT_FOUND), 3);
+	assert_int_equal(held.write_begins, 4);
+	assert_int_equal(held.write_ends, 4);
 	assert_int_equal(held.largest_batch, 1);
 }
 
@@ -361,6 +429,108 @@ static void test_shared_page_outlives_an_abandoned_sharer(void **state)
 	job_free(job);
 }
 
+/* Raised when the store can act, and not before; lowered before any of the jobs gets out. */
+static void test_hooks_stand_around_a_batch(void **state)
+{
+	struct executor *ex = *state;
+	for (uint32_t batch = 0; batch < 2; batch++) {
+		set(&held.holds_begin, true);
+		submit(ex, new_write(STORE_INSERT));
+		await(&held.begun, 1);
+		submit(ex, new_write(STORE_FINISH));
+		submit(ex, new_write(STORE_INSERT));
+		assert_int_equal(read_counter(&held.write_begins), batch);
+		set(&held.holds_act, true);
+		set(&held.holds_begin, false);
+		await(&held.acting, 1);
+		assert_int_equal(read_counter(&held.write_begins), batch + 1);
+		assert_int_equal(read_counter(&held.write_ends), batch);
+		set(&held.holds_act, false);
+		struct pollfd ready = {.fd = executor_fd(ex), .events = POLLIN};
+		assert_int_equal(poll(&ready, 1, DEADLINE_MS), 1);
+		assert_int_equal(read_counter(&held.write_ends), batch + 1);
+		int count = 0;
+		for (struct job *job = executor_collect(ex), *next; job; job = next, count++) {
+			next = job->next;
+			assert_int_equal(job->commit, COMMIT + batch);
+			job_free(job);
+		}
+		assert_int_equal(count, 3);
+		assert_int_equal(held.told, 3 * (batch + 1));
+	}
+}
+
+static void test_no_write_no_hook(void **state)
+{
+	struct executor *ex = *state;
+	submit(ex, new_page(0));
+	assert_int_equal(collect(ex, 1, STORE_OK), 1);
+	await(&held.ended, 1);
+	set(&held.holds_begin, true);
+	struct job *job = new_write(STORE_INSERT);
+	submit(ex, job);
+	await(&held.begun, 1);
+	assert_int_equal(executor_abandon(ex, job), JOB_NOT_BEGUN);
+	set(&held.holds_begin, false);
+	await(&held.ended, 2);
+	assert_int_equal(read_counter(&held.write_begins), 0);
+	assert_int_equal(read_counter(&held.write_ends), 0);
+}
+
+/* What was written is written, whether anybody waits for it or not. */
+static void test_hooks_of_an_abandoned_batch(void **state)
+{
+	struct executor *ex = *state;
+	set(&held.holds_act, true);
+	struct job *job = new_write(STORE_INSERT);
+	submit(ex, job);
+	await(&held.acting, 1);
+	assert_int_equal(executor_abandon(ex, job), JOB_BEGUN);
+	set(&held.holds_act, false);
+	await(&held.write_ends, 1);
+	assert_int_equal(read_counter(&held.write_begins), 1);
+	assert_int_equal(held.told, 1);
+	assert_null(executor_collect(ex));
+}
+
+static void test_the_id_of_the_database(void **state)
+{
+	struct executor *ex = *state;
+	submit(ex, job_new(JOB_ID, 0));
+	struct pollfd ready = {.fd = executor_fd(ex), .events = POLLIN};
+	assert_int_equal(poll(&ready, 1, DEADLINE_MS), 1);
+	struct job *job = executor_collect(ex);
+	assert_int_equal(job->status, STORE_OK);
+	assert_int_equal(job->id.bytes[2], 3);
+	assert_null(job->page);
+	job_free(job);
+}
+
+/* Without writers nothing is written, whatever the store would want for deletes; and the log does not say that
+ * the store is away. */
+static void test_without_writers_writes_are_refused(void **state)
+{
+	(void)state;
+	struct executor *ex = open_executor(&held_store, TIMEOUT_MS, 0);
+	assert_non_null(ex);
+	struct stat log;
+	int kept = dup(STDERR_FILENO), fd = memfd_create("log", MFD_CLOEXEC);
+	assert_int_equal(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+	for (enum store_write_kind kind = STORE_INSERT; kind <= STORE_DELETE; kind++) {
+		struct job *job = new_write(kind);
+		assert_false(executor_submit(ex, job));
+		job_free(job);
+	}
+	assert_int_equal(dup2(kept, STDERR_FILENO), STDERR_FILENO);
+	assert_int_equal(fstat(fd, &log), 0);
+	assert_int_equal(log.st_size, 0);
+	close(kept);
+	close(fd);
+	submit(ex, new_page(0));
+	assert_int_equal(collect(ex, 1, STORE_OK), 1);
+	assert_true(executor_close(ex, DEADLINE_MS));
+}
+
 static void test_full_queue_refuses(void **state)
 {
 	struct executor *ex = *state;
@@ -422,8 +592,7 @@ static void test_nothing_begins_before_the_set_up(void **state)
 static void test_close_frees_what_waits(void **state)
 {
 	(void)state;
-	struct err err;
-	struct executor *ex = executor_open(&held_store, TIMEOUT_MS, &setup_done, &err);
+	struct executor *ex = open_executor(&held_store, TIMEOUT_MS, EXECUTOR_WRITERS);
 	assert_non_null(ex);
 	set(&held.holds_begin, true);
 	for (int i = 0; i < 10; i++) {
@@ -450,7 +619,7 @@ static void test_sqlite_every_job_gets_its_own_answer(void **state)
 	assert_int_equal(store_setup(&settings, &err), 0);
 	struct store *store = store_open(&settings, &err);
 	assert_non_null(store);
-	struct executor *ex = executor_open(store, DEADLINE_MS, &setup_done, &err);
+	struct executor *ex = open_executor(store, DEADLINE_MS, EXECUTOR_WRITERS);
 	assert_non_null(ex);
 	struct uuid ids[TODOS];
 	for (int i = 0; i < TODOS; i++) {
@@ -500,6 +669,11 @@ int main(void)
 	    CASE(test_abandon_while_it_runs),
 	    CASE(test_abandon_when_it_is_done),
 	    CASE(test_shared_page_outlives_an_abandoned_sharer),
+	    CASE(test_hooks_stand_around_a_batch),
+	    CASE(test_no_write_no_hook),
+	    CASE(test_hooks_of_an_abandoned_batch),
+	    CASE(test_the_id_of_the_database),
+	    cmocka_unit_test_setup(test_without_writers_writes_are_refused, reset),
 	    CASE(test_full_queue_refuses),
 	    CASE(test_store_away_refuses_at_once_and_comes_back),
 	    CASE(test_nothing_begins_before_the_set_up),

@@ -180,6 +180,32 @@ static void test_utf8_texts(void **state)
 	assert_true(utf8_is_valid((struct slice){NULL, 0}));
 }
 
+static void test_names(void **state)
+{
+	(void)state;
+	/* clang-format off */
+	static const struct {
+		const char *raw, *name;
+	} rows[] = {
+		{"content", "content"},
+		{"conten%74", "content"},
+		{"a+b", "a b"},
+		{"", ""},
+		{"%zz", ""},
+		{"%", ""},
+		{"%ff", ""},
+		{"12345678901234567890123456789012", "12345678901234567890123456789012"},
+		{"123456789012345678901234567890123", ""},
+	};
+	/* clang-format on */
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char scratch[FORM_NAME_MAX_BYTES];
+		struct slice name = form_decode_name(slice_of(rows[i].raw), scratch);
+		if (!slice_equal(name, slice_of(rows[i].name)))
+			fail_msg("%s: %.*s", rows[i].raw, (int)name.len, name.data);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +213,7 @@ int main(void)
 	    cmocka_unit_test(test_decode),
 	    cmocka_unit_test(test_utf8_code_points),
 	    cmocka_unit_test(test_utf8_texts),
+	    cmocka_unit_test(test_names),
 	};
 	return cmocka_run_group_tests_name("form", tests, NULL, NULL);
 }

@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#define DATE    "Sun, 06 Nov 1994 08:49:37 GMT"
-#define OK      "HTTP/1.1 200 OK\r\nDate: " DATE "\r\nContent-Type: application/json\r\nContent-Length: "
-#define NO_BODY "HTTP/1.1 204 No Content\r\nDate: " DATE "\r\n"
-#define PROBLEM "\r\nDate: " DATE "\r\nContent-Type: application/problem+json\r\nContent-Length: "
+#define DATE         "Sun, 06 Nov 1994 08:49:37 GMT"
+#define OK           "HTTP/1.1 200 OK\r\nDate: " DATE "\r\nContent-Type: application/json\r\nContent-Length: "
+#define NO_BODY      "HTTP/1.1 204 No Content\r\nDate: " DATE "\r\n"
+#define NOT_MODIFIED "HTTP/1.1 304 Not Modified\r\nDate: " DATE "\r\n"
+#define PROBLEM      "\r\nDate: " DATE "\r\nContent-Type: application/problem+json\r\nContent-Length: "
 
 static void expect_bytes(const struct response *res, struct response_context context, const char *wanted)
 {
@@ -77,6 +78,97 @@ static void test_fields(void **state)
 	response_release(&res);
 }
 
+static void test_cache_fields(void **state)
+{
+	(void)state;
+	struct response res = {.status = 200,
+			       .type = RESPONSE_JSON,
+			       .fields = SLICE("ETag: \"x\"\r\nVary: Accept-Encoding\r\n"),
+			       .cache_status = SLICE("todod; hit"),
+			       .has_age = true,
+			       .shared_body = SLICE("[]")};
+	const struct response_context context = {.minor = 1, .keep_alive = true};
+	buf_append_str(&res.link, "<a>");
+	expect_bytes(&res, context,
+		     OK "2\r\nETag: \"x\"\r\nVary: Accept-Encoding\r\nCache-Status: todod; hit\r\nAge: 0\r\n"
+			"Link: <a>\r\n\r\n[]");
+	res.age_s = UINT32_MAX;
+	res.status = 304;
+	res.type = RESPONSE_NO_BODY;
+	expect_bytes(&res, context,
+		     NOT_MODIFIED "ETag: \"x\"\r\nVary: Accept-Encoding\r\nCache-Status: todod; hit\r\n"
+				  "Age: 4294967295\r\nLink: <a>\r\n\r\n");
+
+	/* A problem has none of it, and neither has the next answer. */
+	struct response problem = res;
+	problem.link = (struct buf)BUF_INIT;
+	response_problem(&problem, 400, "No.");
+	expect_bytes(&problem, context,
+		     "HTTP/1.1 400 Bad Request" PROBLEM
+		     "56\r\n\r\n{\"title\": \"Bad Request\", \"status\": 400, \"detail\": \"No.\"}");
+	response_release(&problem);
+	response_reset(&res);
+	res.status = 200;
+	res.type = RESPONSE_JSON;
+	expect_bytes(&res, context, OK "0\r\n\r\n");
+	response_release(&res);
+}
+
+/* What is ready is sent where it suits, and only there: told by what it is not. */
+static void test_ready(void **state)
+{
+	(void)state;
+	struct response res = {.status = 200,
+			       .type = RESPONSE_JSON,
+			       .fields = SLICE("A: b\r\n"),
+			       .shared_body = SLICE("[]")};
+	struct buf ready = BUF_INIT;
+	buf_append_str(&ready, "before|");
+	response_prepare(&res, &ready);
+	static const char wanted[] = "before|HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+				     "Content-Type: application/json\r\nContent-Length: 2\r\nA: b\r\n\r\n[]";
+	assert_int_equal(ready.len, sizeof(wanted) - 1);
+	assert_memory_equal(ready.data, wanted, ready.len);
+
+	ready.data[ready.len - 1] = '!';
+	res.ready = (struct slice){ready.data + 7, ready.len - 7};
+	struct response_context context = {.minor = 1, .keep_alive = true};
+	expect_bytes(&res, context, OK "2\r\nA: b\r\n\r\n[!");
+	expect_bytes(&res, context, OK "2\r\nA: b\r\n\r\n[!");
+	context.head_only = true;
+	expect_bytes(&res, context, OK "2\r\nA: b\r\n\r\n");
+	context.head_only = false;
+	context.minor = 0;
+	expect_bytes(&res, context, OK "2\r\nA: b\r\nConnection: keep-alive\r\n\r\n[]");
+	context.minor = 1;
+	context.keep_alive = false;
+	expect_bytes(&res, context, OK "2\r\nA: b\r\nConnection: close\r\n\r\n[]");
+	context.keep_alive = true;
+	res.close = true;
+	expect_bytes(&res, context, OK "2\r\nA: b\r\nConnection: close\r\n\r\n[]");
+	res.close = false;
+	response_problem(&res, 400, "No.");
+	expect_bytes(&res, context,
+		     "HTTP/1.1 400 Bad Request" PROBLEM
+		     "56\r\n\r\n{\"title\": \"Bad Request\", \"status\": 400, \"detail\": \"No.\"}");
+	response_release(&res);
+	buf_release(&ready);
+}
+
+/* The place of the Date depends on the status. */
+static void test_ready_of_any_status(void **state)
+{
+	(void)state;
+	struct response res = {.status = 304, .type = RESPONSE_NO_BODY, .fields = SLICE("A: b\r\n")};
+	struct buf ready = BUF_INIT;
+	response_prepare(&res, &ready);
+	res.ready = buf_slice(&ready);
+	expect_bytes(&res, (struct response_context){.minor = 1, .keep_alive = true},
+		     NOT_MODIFIED "A: b\r\n\r\n");
+	response_release(&res);
+	buf_release(&ready);
+}
+
 /* RFC 9110 section 8.6: no Content-Length with 204. */
 static void test_no_body(void **state)
 {
@@ -132,6 +224,7 @@ static void test_reasons(void **state)
 	} rows[] = {
 		{200, "OK"},
 		{204, "No Content"},
+		{304, "Not Modified"},
 		{404, "Not Found"},
 		{408, "Request Timeout"},
 		{414, "URI Too Long"},
@@ -181,7 +274,8 @@ int main(void)
 	    cmocka_unit_test(test_json),    cmocka_unit_test(test_shared_body),
 	    cmocka_unit_test(test_fields),  cmocka_unit_test(test_no_body),
 	    cmocka_unit_test(test_problem), cmocka_unit_test(test_reasons),
-	    cmocka_unit_test(test_dates),
+	    cmocka_unit_test(test_dates),   cmocka_unit_test(test_cache_fields),
+	    cmocka_unit_test(test_ready),   cmocka_unit_test(test_ready_of_any_status),
 	};
 	return cmocka_run_group_tests_name("response", tests, NULL, NULL);
 }

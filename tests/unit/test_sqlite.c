@@ -448,6 +448,33 @@ static void a_full_database(void **state)
 
 /* ---- another program in the way ---- */
 
+static void an_id_that_is_lost(void **state)
+{
+	(void)state;
+	struct database d = open_database();
+	struct uuid id;
+	foreign_once("UPDATE meta SET value = 'todod' WHERE key = 'id'");
+	assert_int_equal(store_begin(d.reader), STORE_OK);
+	assert_int_equal(store_id(d.reader, &id), STORE_UNAVAILABLE);
+	assert_non_null(strstr(store_error(d.reader), "no UUID"));
+	foreign_once("DELETE FROM meta");
+	assert_int_equal(store_id(d.reader, &id), STORE_UNAVAILABLE);
+	assert_non_null(strstr(store_error(d.reader), "no UUID"));
+	foreign_once("INSERT INTO meta VALUES('id', '01a2071d-6594-7a52-9f0e-3c2f1b6d8a47')");
+	assert_int_equal(store_id(d.reader, &id), STORE_OK);
+	assert_string_equal(store_error(d.reader), "");
+	assert_int_equal(id.bytes[0], 0x01);
+	assert_int_equal(id.bytes[15], 0x47);
+	store_end(d.reader);
+	close_database(&d);
+}
+
+static void nothing_is_in_doubt(void **state)
+{
+	(void)state;
+	assert_int_equal(store_doubt_ms(&settings), 0);
+}
+
 static void a_foreign_transaction(void **state)
 {
 	(void)state;
@@ -889,6 +916,8 @@ int main(void)
 	    CASE(a_session_waits_for_the_set_up),
 	    CASE(names_that_mean_something_to_sqlite),
 	    CASE(a_full_database),
+	    CASE(an_id_that_is_lost),
+	    CASE(nothing_is_in_doubt),
 	    CASE(a_foreign_transaction),
 	    CASE(a_lock_that_is_held),
 	    CASE(writes_that_fail),

@@ -49,6 +49,7 @@ static void read_something(struct store_session *session)
 		return;
 	}
 	(void)store_ping(session);
+	(void)store_id(session, &(struct uuid){{0}});
 	struct todo_page *page = todo_page_new();
 	if (store_page(session, &query, page) != STORE_OK) {
 		assert_int_equal(page->count, 0);
@@ -150,8 +151,8 @@ static void fail_every_call(bool acts_first)
 		if (!has_failed)
 			assert_true(is_untouched(&history));
 	}
-	/* Four batches of two calls, and the four calls of the reader. */
-	assert_int_equal(fail_at, 4 * 2 + 4 + 1);
+	/* Four batches of two calls, and the five calls of the reader. */
+	assert_int_equal(fail_at, 4 * 2 + 5 + 1);
 
 	store_session_close(writer);
 	store_session_close(reader);

@@ -534,6 +534,9 @@ static void outcome_of_reads(void **state)
 	assert_int_equal(store_begin(b.reader), STORE_OK);
 	assert_int_equal(store_ping(b.reader), STORE_UNAVAILABLE);
 	assert_non_null(strstr(store_error(b.reader), "code 50"));
+	fault(ALWAYS, "\"find\"", CODE(50));
+	assert_int_equal(store_id(b.reader, &id), STORE_UNAVAILABLE);
+	assert_non_null(strstr(store_error(b.reader), "code 50"));
 	store_end(b.reader);
 }
 
@@ -854,6 +857,10 @@ static void nothing_runs_before_begin(void **state)
 	size_t before = thread_count();
 	assert_int_equal(store_check(b.uri, &err), 0);
 	assert_int_equal(store_claim(b.uri, &err), -2);
+	assert_int_equal(store_doubt_ms(&b.settings), TIMEOUT_MS + 1000 + TIMEOUT_MS * 3 / 4);
+	assert_int_equal(store_doubt_ms(
+			     &(struct store_settings){.uri = b.uri, .timeout_ms = 100, .process = "test"}),
+			 5000);
 	struct store *store = store_open(&b.settings, &err);
 	assert_non_null(store);
 	assert_int_equal(store_delete_threads(store), 3);
@@ -883,6 +890,17 @@ static void assert_setup(const char *uri, enum exit_code code, const char *says)
 		fail_msg("%s", err.text);
 }
 
+static struct uuid id_of_fresh(const char *uri)
+{
+	struct store_settings settings = fixture_settings(uri);
+	struct store *store = fixture_open(&settings);
+	struct store_session *session = store_session_open(store, STORE_READ);
+	struct uuid id = id_of_database(session);
+	store_session_close(session);
+	store_close(store);
+	return id;
+}
+
 static void setup_makes_meta_and_index(void **state)
 {
 	(void)state;
@@ -903,8 +921,9 @@ static void setup_makes_meta_and_index(void **state)
 	assert_true(bson_iter_init_find(&field, document, "version"));
 	assert_int_equal(bson_iter_as_int64(&field), 1);
 	assert_true(bson_iter_init_find(&field, document, "id"));
-	struct uuid id;
+	struct uuid id, told = id_of_fresh(uri);
 	assert_int_equal(uuid_from_text(&id, slice_of(bson_iter_utf8(&field, NULL))), 0);
+	assert_int_equal(uuid_compare_to(&id, &told), 0);
 	mongoc_cursor_destroy(cursor);
 	mongoc_collection_destroy(meta);
 	bson_destroy(&filter);
@@ -1073,6 +1092,13 @@ static void driver_start(void)
 	mongoc_init();
 }
 
+static int run_contract(const char *name, const char *options)
+{
+	char other_uri[sizeof(b.uri)];
+	(void)snprintf(other_uri, sizeof(other_uri), "%s_other%s", b.server->uri, options);
+	return store_contract_run(name, b.uri, other_uri);
+}
+
 int main(void)
 {
 	char program[512];
@@ -1088,7 +1114,7 @@ int main(void)
 	use(&alone, "", TIMEOUT_MS);
 	int failures = cmocka_run_group_tests_name("mongodb: set-up", setups, NULL, NULL);
 	failures += RUN("mongodb alone: documents", documents);
-	failures += store_contract_run("mongodb alone: store contract", b.uri);
+	failures += run_contract("mongodb alone: store contract", "");
 	use(&alone, "?" QUICK, FAULT_TIMEOUT_MS);
 	failures += RUN("mongodb alone: outcomes", outcomes);
 
@@ -1099,7 +1125,7 @@ int main(void)
 	failures += RUN("mongodb replica set, direct: outcomes", outcomes_direct);
 	use(&member, "?replicaSet=rs", TIMEOUT_MS);
 	failures += RUN("mongodb replica set: documents", documents);
-	failures += store_contract_run("mongodb replica set: store contract", b.uri);
+	failures += run_contract("mongodb replica set: store contract", "?replicaSet=rs");
 
 	server_disconnect(&alone);
 	server_disconnect(&member);
