@@ -1,7 +1,7 @@
 /*
- * The floor under GET /healthz: processes that share a listener and run an epoll loop, which receives once
- * and sends bytes it was given. It accepts and waits as todod does, and does nothing else: no parser, no
- * time-outs, no limits. A head must arrive whole; it only looks whether the bytes end one.
+ * The floor under an answer that is known: processes that share a listener and run an epoll loop, which receives
+ * once and sends bytes it was given. It accepts and waits as todod does, and does nothing else: no parser, no
+ * time-outs, no limits. A request must arrive whole; it only looks whether the bytes end a head, or begin a POST.
  *
  *     bare_loop PROCESSES ANSWER_FILE    prints its port on 127.0.0.1 and serves until SIGTERM
  */
@@ -55,7 +55,7 @@ static void serve_one(int fd)
 			close(fd);
 			return;
 		}
-		if (got < 4 || memcmp(input + got - 4, "\r\n\r\n", 4) != 0)
+		if (got < 4 || (input[0] != 'P' && memcmp(input + got - 4, "\r\n\r\n", 4) != 0))
 			continue;
 		if (send(fd, answer, answer_bytes, MSG_NOSIGNAL) != (ssize_t)answer_bytes) {
 			close(fd);

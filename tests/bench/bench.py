@@ -6,11 +6,15 @@
 Each row alternates todod and its baseline (A B A B …) on the same two cores, and takes the ratio of neighbours:
 on a machine whose speed changes from minute to minute that is the only figure worth anything. Prints, and judges
 nothing. Needs the Makefile's test packages, and build/todod ($BUILD/todod).
+
+"Cached" rows ask for the first page while nobody writes. "Mixed" ones post as well, and count what the other
+servers were asked meanwhile.
 """
 import argparse
 import contextlib
 import json
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -26,33 +30,37 @@ from typing import Callable, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from harness.daemon import BINARY, ROOT, Todod  # noqa: E402
+from harness.daemon import BINARY, ROOT, Todod, accepts, free_port  # noqa: E402
 from harness.mongo import Mongod, mongod_program  # noqa: E402
-from harness.waiting import percentile  # noqa: E402
-from harness.wire import request_bytes  # noqa: E402
+from harness.redis import Redis  # noqa: E402
+from harness.waiting import percentile, wait_until  # noqa: E402
+from harness.wire import form, request_bytes  # noqa: E402
 
 BENCH = ROOT / "tests/bench"
-BUILT = ROOT / "build/bench"
+BUILT = BINARY.parent / "bench"
 CORES = 2
 CONNECTIONS = 100
 LISTED = 10_000  # todos that there are before pages are read
+FORM, FIRST_PAGE = "content=buy+milk+5", 10  # ten of these are a page of 1.5 KB
+POST_PERCENT = 5  # of the mixed load
 SYNC_BYTES, SYNCS = 4096, 100
 WARM_UP_S = 1
 
 
 class Leg(NamedTuple):
-    """One measurement: successes a second, latency, and what went wrong."""
+    """One measurement: successes a second, latency, what went wrong, and {what else: how much}."""
     rate: float
     p50_us: int
     p99_us: int
     errors: str
+    beside: dict = {}
 
 
 class Row(NamedTuple):
     """todod and its baseline: each a function of seconds that returns a Leg."""
     what: str
     against: str
-    at_least: str
+    wanted: str
     todod: Callable[[int], Leg]
     baseline: Callable[[int], Leg]
 
@@ -89,19 +97,73 @@ def baseline(program, *arguments, seconds):
     return Leg(got["rate"], got["p50_us"], got["p99_us"], str(got["errors"]))
 
 
+def mixed(url, seconds, asked=dict):
+    """`asked`: how often the servers behind it were asked so far, by what they were asked for."""
+    before = asked()
+    got = output([BUILT / "mixed_load", url.rsplit(":", 1)[1], CONNECTIONS, POST_PERCENT, FORM, seconds], seconds)
+    beside = {f"{what} /s": (count - before[what]) / seconds for what, count in asked().items()}
+    beside["POST p99 ms"] = got["post_p99_us"] / 1000
+    return Leg(got["rate"], got["p50_us"], got["p99_us"], str(got["errors"]), beside)
+
+
+@contextlib.contextmanager
+def running(*command):
+    """A process, in a session of its own as todod is: the kernel divides cores between those (sched(7), autogroup)."""
+    process = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *map(str, command)], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
 @contextlib.contextmanager
 def bare_loop(answer, directory):
     """Its URL, while it runs."""
     path = directory / "answer"
     path.write_bytes(answer)
-    # In a session of its own, as todod is: the kernel divides the cores between sessions (sched(7), autogroup).
-    process = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", BUILT / "bare_loop", str(CORES), path],
-                               stdout=subprocess.PIPE, text=True, start_new_session=True)
-    try:
+    with running(BUILT / "bare_loop", CORES, path) as process:
         yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.terminate()
-        process.wait()
+
+
+# How it sends: as Debian sets it up, and what is quickest for one short file.
+NGINX_STOCK = "sendfile on; tcp_nopush on;"
+NGINX_QUICKEST = "sendfile off; open_file_cache max=16;"
+NGINX = """
+user {user};
+worker_processes {processes};
+daemon off;
+pid {directory}/nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    tcp_nodelay on;
+    {how}
+    keepalive_requests 1000000000;
+    default_type application/json;
+    client_body_temp_path {directory}/temp;
+    proxy_temp_path {directory}/temp;
+    fastcgi_temp_path {directory}/temp;
+    uwsgi_temp_path {directory}/temp;
+    scgi_temp_path {directory}/temp;
+    server {{ listen 127.0.0.1:{port}; root {directory}; }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(how, name, body, directory):
+    """Its URL, while it serves the body as a file of that name."""
+    directory.mkdir()
+    (directory / name).write_bytes(body)
+    port, configuration = free_port(), directory / "nginx.conf"
+    configuration.write_text(NGINX.format(user=pwd.getpwuid(os.getuid()).pw_name, processes=CORES, how=how,
+                                          directory=directory, port=port))
+    with running("nginx", "-p", directory, "-c", configuration):
+        wait_until(lambda: accepts(("127.0.0.1", port)), "nginx")
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextlib.contextmanager
@@ -172,13 +234,13 @@ def mongodb(directory, names):
 
             yield {
                 "page-mongodb": Row(
-                    "`GET /todo?start=10` on MongoDB", "libmongoc, 10 threads, newest page of 10", "1.0",
+                    "`GET /todo?start=10` on MongoDB", "libmongoc, 10 threads, newest page of 10", "≥ 1.0",
                     lambda seconds: wrk(url + "?start=10", "get", seconds), page),
                 "pages-mongodb": Row(
-                    "`GET /todo?start=N`, N random in 1–1,000", "the same", "0.7",
+                    "`GET /todo?start=N`, N random in 1–1,000", "the same", "≥ 0.7",
                     lambda seconds: wrk(url, "random", seconds), page),
                 "post-mongodb": Row(
-                    "POST on MongoDB, journaled", "libmongoc `insert_many`, 5 threads × 20 rows", "0.3",
+                    "POST on MongoDB, journaled", "libmongoc `insert_many`, 5 threads × 20 rows", "≥ 0.3",
                     lambda seconds: wrk(url, "post", seconds),
                     lambda seconds: baseline("mongo_baseline", "insert", server.uri("baseline", concern), 5,
                                              seconds=seconds)),
@@ -191,7 +253,7 @@ def mongodb(directory, names):
 def sqlite(directory, _):
     with todod(directory, workers=None) as daemon:
         yield {"post-sqlite": Row(
-            "POST on SQLite, FULL", "16 rows a transaction, 5 processes, same lock", "0.3",
+            "POST on SQLite, FULL", "16 rows a transaction, 5 processes, same lock", "≥ 0.3",
             lambda seconds: wrk(daemon.url + "/todo", "post", seconds),
             lambda seconds: baseline("sqlite_baseline", directory / "baseline.db", 5, 16, seconds=seconds))}
 
@@ -200,13 +262,84 @@ def sqlite(directory, _):
 def healthz(directory, _):
     with todod(directory, workers=CORES) as daemon, bare_loop(answer_bytes(daemon, "/healthz"), directory) as bare:
         yield {"healthz": Row(
-            "`GET /healthz`, `workers` = cores", "a bare epoll loop of as many processes, same bytes", "0.90",
+            "`GET /healthz`, `workers` = cores", "a bare epoll loop of as many processes, same bytes", "≥ 0.90",
             lambda seconds: wrk(daemon.url + "/healthz", "get", seconds),
             lambda seconds: wrk(bare + "/healthz", "get", seconds))}
 
 
+def first_page(daemon):
+    """What GET /todo answers once there are ten todos, which nothing changes after."""
+    for _ in range(FIRST_PAGE):
+        daemon.request("POST", "/todo", **form(FORM.encode()))
+    return wait_until(lambda: b"; hit" in (answer := answer_bytes(daemon, "/todo")) and answer, "a hit")
+
+
+@contextlib.contextmanager
+def cached(directory, _):
+    with contextlib.ExitStack() as stack:
+        cores = stack.enter_context(todod(directory / "cores", workers=CORES, cache="local"))
+        default = stack.enter_context(todod(directory / "default", workers=None, cache="local"))
+        answer = first_page(cores)
+        first_page(default)
+        body = answer.split(b"\r\n\r\n", 1)[1]
+        bare = stack.enter_context(bare_loop(answer, directory))
+        stock = stack.enter_context(nginx(NGINX_STOCK, "todo", body, directory / "stock"))
+        quickest = stack.enter_context(nginx(NGINX_QUICKEST, "todo", body, directory / "quickest"))
+
+        def get(url):
+            return lambda seconds: wrk(url + "/todo", "get", seconds)
+
+        what = f"`GET /todo`, cached, {len(body):,} bytes"
+        yield {
+            "cached": Row(f"{what}; `workers` = cores", "a bare epoll loop of as many processes, same bytes",
+                          "≥ 0.93", get(cores.url), get(bare)),
+            "cached-default": Row(f"{what}; default `workers`", f"a bare epoll loop of {CORES} processes, same bytes",
+                                  "≥ 0.78", get(default.url), get(bare)),
+            "cached-nginx": Row(f"{what}; `workers` = cores", f"nginx, {CORES} workers, same body, a file: {NGINX_QUICKEST}",
+                                "≥ 1.2", get(cores.url), get(quickest)),
+            "cached-nginx-stock": Row(f"{what}; `workers` = cores", f"the same: {NGINX_STOCK}", "–",
+                                      get(cores.url), get(stock)),
+        }
+
+
+def mixed_row(daemon, bare, where, wanted, asked=dict):
+    return Row(f"{100 - POST_PERCENT} % `GET /todo` (whose latency it is), {POST_PERCENT} % POST, on {where}",
+               f"the same mix on a bare epoll loop of {CORES} processes, always the bytes of the GET", wanted,
+               lambda seconds: mixed(daemon.url, seconds, asked), lambda seconds: mixed(bare, seconds))
+
+
+@contextlib.contextmanager
+def mixed_redis(directory, _):
+    with contextlib.ExitStack() as stack:
+        server = Mongod(mongod_program(), directory / "mongod")
+        stack.callback(server.close)
+        cache = Redis(directory / "redis")
+        stack.callback(cache.close)
+        admin = stack.enter_context(server.client()).admin
+        daemon = stack.enter_context(todod(directory / "todod", store=server.uri("todo", "w=majority&journal=true"),
+                                           cache=f"redis://127.0.0.1:{cache.port}", workers=None))
+        wait_until(lambda: daemon.request("GET", "/readyz").json["cache"] == "ok", "Redis in use")
+        bare = stack.enter_context(bare_loop(first_page(daemon), directory))
+
+        def asked():
+            """The scripts are all that todod waits for, but for its PINGs."""
+            scripts = cache("INFO", "commandstats").decode()
+            return {"page queries": admin.command("top")["totals"]["todo.todos"]["queries"]["count"],
+                    "Redis round trips": int(re.search(r"cmdstat_evalsha:calls=(\d+)", scripts)[1])}
+
+        yield {"mixed-redis": mixed_row(daemon, bare, "MongoDB and Redis", "≥ 0.3, p99 < 25 ms", asked)}
+
+
+@contextlib.contextmanager
+def mixed_local(directory, _):
+    with todod(directory, workers=None, cache="local") as daemon, bare_loop(first_page(daemon), directory) as bare:
+        yield {"mixed-local": mixed_row(daemon, bare, "SQLite, `cache = local`", "–")}
+
+
 # In the order of measuring, pages before posts: the list is not to grow meanwhile.
-SCENES = [(mongodb, ["page-mongodb", "pages-mongodb", "post-mongodb"]), (sqlite, ["post-sqlite"]), (healthz, ["healthz"])]
+SCENES = [(mongodb, ["page-mongodb", "pages-mongodb", "post-mongodb"]), (sqlite, ["post-sqlite"]),
+          (healthz, ["healthz"]), (cached, ["cached", "cached-default", "cached-nginx", "cached-nginx-stock"]),
+          (mixed_redis, ["mixed-redis"]), (mixed_local, ["mixed-local"])]
 NAMES = [name for _, names in SCENES for name in names]
 
 
@@ -222,18 +355,20 @@ def measure(row, directory, options):
         print(f"  {row.what}, round {number + 1}: {pair[0].rate:,.0f} against {pair[1].rate:,.0f} a second"
               f" = {pair[0].rate / pair[1].rate:.2f}", file=sys.stderr)
     ratios = [a.rate / b.rate for a, b in pairs]
-    cells = [row.what, row.against, row.at_least, f"**{statistics.median(ratios):.2f}**",
+    cells = [row.what, row.against, row.wanted, f"**{statistics.median(ratios):.2f}**",
              f"{min(ratios):.2f}–{max(ratios):.2f}"]
     for legs in zip(*pairs):
         errors = [leg.errors for leg in legs if leg.errors != "0"]
         cells += [f"{statistics.median(leg.rate for leg in legs):,.0f}",
                   " / ".join(f"{statistics.median(leg[i] for leg in legs) / 1000:.2f}" for i in (1, 2)),
                   "; ".join(errors) or "0"]
-    return cells + [f"{percentile(syncs, 50) / 1000:.2f}"]
+    beside = [f"{what}: {statistics.median(leg.beside[what] for leg, _ in pairs):,.1f}" for what in pairs[0][0].beside]
+    return cells + ["; ".join(beside) or "–", f"{percentile(syncs, 50) / 1000:.2f}"]
 
 
-HEAD = ["what", "against, measured in the same run", "at least", "ratio", "spread",
-        "todod /s", "p50 / p99 ms", "errors", "baseline /s", "p50 / p99 ms", "errors", "fdatasync p50 ms"]
+HEAD = ["what", "against, measured in the same run", "wanted", "ratio", "spread",
+        "todod /s", "p50 / p99 ms", "errors", "baseline /s", "p50 / p99 ms", "errors", "todod besides",
+        "fdatasync p50 ms"]
 
 
 def main():
@@ -266,9 +401,9 @@ def main():
     for cells in lines:
         print("| " + " | ".join(cells) + " |")
     print(f"\n{CONNECTIONS} connections; {options.rounds} rounds of {options.seconds} s; client and servers on"
-          f" {len(cores)} cores; median of the rounds. Rates count rows or pages; the latency of a baseline is that of"
-          f" a batch, a page or a transaction. fdatasync: after a write of {SYNC_BYTES} bytes, in the directory of"
-          " the stores.")
+          f" {len(cores)} cores; median of the rounds. Rates count rows, pages or requests; the latency of a baseline is"
+          " that of a batch, a page, a transaction or a request. fdatasync: after a write of"
+          f" {SYNC_BYTES} bytes, in the directory of the stores.")
 
 
 if __name__ == "__main__":

@@ -52,29 +52,41 @@ static inline int tally_compare_us(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* One line of JSON on stdout. */
-static inline void tally_print(const struct tally *tallies, unsigned count, double elapsed_s)
+struct tally_sum {
+	uint64_t rows, errors;
+	uint32_t p50_us, p99_us;
+};
+
+static inline struct tally_sum tally_add_up(const struct tally *tallies, unsigned count)
 {
-	uint64_t rows = 0, errors = 0;
-	size_t samples = 0;
+	struct tally_sum sum = {0};
+	size_t samples = 0, filled = 0;
 	for (unsigned i = 0; i < count; i++) {
-		rows += tallies[i].rows;
-		errors += tallies[i].errors;
+		sum.rows += tallies[i].rows;
+		sum.errors += tallies[i].errors;
 		samples += tallies[i].samples;
 	}
 	uint32_t *all_us = calloc(samples + 1, sizeof(*all_us));
 	if (all_us == NULL)
 		err(EXIT_FAILURE, "calloc");
-	size_t filled = 0;
 	for (unsigned i = 0; i < count; i++) {
 		memcpy(all_us + filled, tallies[i].sample_us, tallies[i].samples * sizeof(*all_us));
 		filled += tallies[i].samples;
 	}
 	qsort(all_us, samples, sizeof(*all_us), tally_compare_us);
+	sum.p50_us = all_us[samples / 2];
+	sum.p99_us = all_us[samples * 99 / 100];
+	free(all_us);
+	return sum;
+}
+
+/* One line of JSON on stdout. */
+static inline void tally_print(const struct tally *tallies, unsigned count, double elapsed_s)
+{
+	struct tally_sum sum = tally_add_up(tallies, count);
 	printf("{\"rate\": %.1f, \"p50_us\": %" PRIu32 ", \"p99_us\": %" PRIu32 ", \"errors\": %" PRIu64
 	       "}\n",
-	       (double)rows / elapsed_s, all_us[samples / 2], all_us[samples * 99 / 100], errors);
-	free(all_us);
+	       (double)sum.rows / elapsed_s, sum.p50_us, sum.p99_us, sum.errors);
 }
 
 /* A whole number from the command line, from 1 to max. */
