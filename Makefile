@@ -61,7 +61,10 @@ unit: $(UNITS) ## the unit tests alone
 fuzz: $(FUZZERS) ## each fuzz target for FUZZ_SECONDS (10), old finds first
 	$(run_fuzzers)
 
-bench: test-needs ## ratios against a bare epoll loop, libmongoc and SQLite alone
+soak: all ## the long tests at full length: SOAK_SECONDS (600) each
+	TODOD_SOAK_SECONDS=$(or $(SOAK_SECONDS),600) BUILD=$(BUILD) $(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/fault
+
+bench: test-needs ## ratios against a bare epoll loop, nginx, libmongoc and SQLite alone
 	$(MAKE) all && $(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
 
 lint: ## layering, third-party headers, banned functions, format
@@ -123,4 +126,4 @@ build/fuzz/%: tests/fuzz/%.c $(wildcard src/base/*.c src/http/*.c src/todo/*.c)
 	@clang $(filter-out -fstack-protector-strong,$(CFLAGS)) -fsanitize=fuzzer,address,undefined -MMD -MP -o $@ $(filter %.c,$^) $(LDLIBS)
 
 -include $(OBJECTS:.o=.d) $(UNITS:=.d)
-.PHONY: all debug run test check unit fuzz bench lint fmt install uninstall clean help build-needs test-needs
+.PHONY: all debug run test check unit fuzz soak bench lint fmt install uninstall clean help build-needs test-needs
