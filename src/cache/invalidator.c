@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,6 @@ struct invalidator {
 	struct page_memory *memory;
 	const struct lease *lease;
 	const struct link *link;
-	bool waits;
 	bool has_intent;
 	int64_t intent_ms;
 	bool has_failed;    /* writers were released although Redis may not know */
@@ -71,7 +71,7 @@ static void release_due(struct invalidator *v)
 
 static void invalidated(struct invalidator *v, bool others)
 {
-	if (v->waits && others)
+	if (others)
 		release_later(v, v->sent);
 	else
 		release_now(v, v->sent);
@@ -109,13 +109,21 @@ static bool doubt_is_over(struct invalidator *v)
 	return true;
 }
 
+/* Machines that ask Redis for every page need not be waited for. Among themselves they go by who says that it vouches; one that
+ * vouches itself also by who hears. */
+static bool has_others(const struct invalidator *v, const struct redisReply *reply)
+{
+	unsigned own_receivers = v->lease->vouches ? link_is_up(v->link) : UINT_MAX;
+	return session_has_others(reply, own_receivers);
+}
+
 static void on_invalidated(void *arg, const struct redisReply *reply)
 {
 	struct invalidator *v = arg;
 	v->is_sent = false;
 	v->has_failed = v->has_failed || !reply;
 	if (reply)
-		invalidated(v, session_has_others(reply, link_is_up(v->link)));
+		invalidated(v, has_others(v, reply));
 }
 
 static void on_begun(void *arg, const struct redisReply *reply)
@@ -220,14 +228,13 @@ void invalidator_opened(struct invalidator *v, bool others)
 /* ---- life */
 
 struct invalidator *invalidator_new(struct loop *loop, struct page_memory *memory, const struct lease *lease,
-				    const struct link *link, bool waits)
+				    const struct link *link)
 {
 	struct invalidator *v = alloc_zeroed(1, sizeof(*v));
 	v->loop = loop;
 	v->memory = memory;
 	v->lease = lease;
 	v->link = link;
-	v->waits = waits;
 	v->sent = alloc_zeroed(memory->worker_count, sizeof(*v->sent));
 	for (size_t i = 0; i < RELEASES_MAX; i++)
 		v->releases[i].committed = alloc_zeroed(memory->worker_count, sizeof(*v->sent));

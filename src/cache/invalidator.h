@@ -19,9 +19,9 @@
 
 struct invalidator;
 
-/* Returns owned; the rest is borrowed. `waits`: other machines may vouch for their page (cache_mode = auto). */
+/* Returns owned; the rest is borrowed. */
 struct invalidator *invalidator_new(struct loop *loop, struct page_memory *memory, const struct lease *lease,
-				    const struct link *link, bool waits);
+				    const struct link *link);
 void invalidator_free(struct invalidator *v);
 
 /* Sends what is to be said, releases who may be. Before Redis is asked for a page, and once per batch of events. Returns in

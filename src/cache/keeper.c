@@ -52,6 +52,7 @@ struct keeper {
 	struct job *id_job;
 	int64_t id_retry_ms, id_pause_ms;
 	int64_t proof_ms;        /* when the link last proved anything */
+	bool is_deaf;            /* it proves nothing, as was said */
 	struct session *session; /* NULL until the database's id is known */
 	struct link *link;
 	struct invalidator *invalidator;
@@ -88,6 +89,7 @@ static void on_opening(void *arg)
 static void on_open(void *arg, bool others)
 {
 	struct keeper *k = arg;
+	link_unsettle(k->link);
 	invalidator_opened(k->invalidator, others);
 	/* What was shown was shown without knowing what others did. */
 	page_move_generation(k->memory);
@@ -124,7 +126,7 @@ static void on_proof(void *arg, int64_t sent_ns)
 		return;
 	if (!identity_equal(session_identity(k->session), link_identity(k->link)))
 		link_reset(k->link, "it is with another server than the session");
-	else if (k->vouches)
+	else if (k->vouches && link_is_settled(k->link))
 		page_set_link_until(k->memory, sent_ns + (int64_t)LINK_LEASE_MS * MS_NS);
 }
 
@@ -135,10 +137,10 @@ static void open_redis(struct keeper *k, const struct uuid *database)
 	struct uuid machine;
 	uuid_make(&machine, clock_wall_us());
 	lease_init(&k->lease, database, &machine, k->config->cache_ttl_s * 1000,
-		   k->config->cache_fresh_s * 1000);
+		   k->config->cache_fresh_s * 1000, k->vouches);
 	k->session = session_new(&k->loop, &k->address, &k->lease, &session_events);
 	k->link = link_new(&k->loop, &k->address, &k->lease, &link_events);
-	k->invalidator = invalidator_new(&k->loop, k->memory, &k->lease, k->link, k->vouches);
+	k->invalidator = invalidator_new(&k->loop, k->memory, &k->lease, k->link);
 	look_use(k->look, &k->lease, k->session, k->link, k->invalidator);
 }
 
@@ -201,10 +203,20 @@ static void bell_ready(struct watch *watch, uint32_t events)
 	page_bell_quiet(watch->fd);
 }
 
-static bool is_redis_well(const struct keeper *k)
+/* A session without a link is of half the use, and that is said once. */
+static void watch_link(struct keeper *k)
 {
-	return session_is_open(k->session) && !session_is_full(k->session) &&
-	       k->loop.now_ms - k->proof_ms < KEEPER_PROOF_MS;
+	bool is_proven = k->loop.now_ms - k->proof_ms < KEEPER_PROOF_MS;
+	bool is_well = session_is_open(k->session) && is_proven && !session_is_full(k->session);
+	page_set_cache_state(k->memory, is_well ? PAGE_CACHE_OK : PAGE_CACHE_AWAY);
+	if (!session_is_open(k->session))
+		k->proof_ms = k->loop.now_ms; /* it is given time from the opening on */
+	else if (is_proven && k->is_deaf)
+		log_info("Redis tells again what other machines write");
+	else if (!is_proven && !k->is_deaf)
+		log_warn("Redis does not tell what other machines write: %s; first pages come from the store",
+			 link_reason(k->link));
+	k->is_deaf = session_is_open(k->session) && !is_proven;
 }
 
 static void tick(void *arg)
@@ -214,7 +226,7 @@ static void tick(void *arg)
 	page_keeper_beat(k->memory);
 	ask_id(k);
 	if (k->session)
-		page_set_cache_state(k->memory, is_redis_well(k) ? PAGE_CACHE_OK : PAGE_CACHE_AWAY);
+		watch_link(k);
 	if (k->leave_ms && k->loop.now_ms >= k->leave_ms)
 		loop_stop(&k->loop);
 }

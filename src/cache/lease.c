@@ -43,9 +43,9 @@ static void uuid_to_string(const struct uuid *u, char text[UUID_TEXT_BYTES + 1])
 }
 
 void lease_init(struct lease *l, const struct uuid *database, const struct uuid *machine, uint32_t ttl_ms,
-		uint32_t fresh_ms)
+		uint32_t fresh_ms, bool vouches)
 {
-	*l = (struct lease){.ttl_ms = ttl_ms, .fresh_ms = fresh_ms};
+	*l = (struct lease){.vouches = vouches, .ttl_ms = ttl_ms, .fresh_ms = fresh_ms};
 	uuid_to_string(database, l->id);
 	uuid_to_string(machine, l->machine);
 	/* The braces make Redis Cluster keep the keys together. */
@@ -141,7 +141,7 @@ size_t lease_open_args(const struct lease *l, struct slice *words, struct buf *s
 {
 	struct args a = begin_args(l, ALL_KEYS, words, scratch);
 	add_channel(&a, l);
-	add_number(&a, LEASE_MACHINE_MS);
+	add_number(&a, l->vouches ? LEASE_MACHINE_MS : 0);
 	return a.count;
 }
 
@@ -149,7 +149,7 @@ size_t lease_probe_args(const struct lease *l, struct slice *words, struct buf *
 {
 	struct args a = begin_args(l, ONLY(LEASE_MACHINES), words, scratch);
 	add(&a, slice_of(l->machine));
-	add_number(&a, LEASE_MACHINE_MS);
+	add_number(&a, l->vouches ? LEASE_MACHINE_MS : 0);
 	return a.count;
 }
 

@@ -54,11 +54,12 @@ struct lease {
 	char id[UUID_TEXT_BYTES + 1];      /* of the database */
 	char machine[UUID_TEXT_BYTES + 1]; /* this keeper, as it shows in wi, ma and ch */
 	uint32_t ttl_ms, fresh_ms;         /* before the jitter */
+	bool vouches; /* its pages are served without asking Redis: writers elsewhere have to wait for it */
 	struct buf keys[LEASE_KEYS];
 };
 
 void lease_init(struct lease *l, const struct uuid *database, const struct uuid *machine, uint32_t ttl_ms,
-		uint32_t fresh_ms);
+		uint32_t fresh_ms, bool vouches);
 void lease_release(struct lease *l);
 
 /* A fresh random token. */

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +11,8 @@ enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_IDENTIFYING, LINK_SUBSCRIBING
 
 enum {
 	LINK_PINGS_MAX = LINK_SILENCE_MS / LINK_PING_MS + 2,
-	LINK_RETRY_MAX_MS = 1000,
-	LINK_SAY_MS = 1000, /* down for that long is worth a line */
+	LINK_RETRY_MAX_MS = 500,
+	LINK_REASON_BYTES = 128,
 	MS_NS = 1000000,
 };
 
@@ -27,8 +28,9 @@ struct link {
 	int64_t answered_ns;      /* the latest of those answered since link_tend: 0: none */
 	struct identity identity; /* of the server */
 	int64_t up_ms;            /* when it was last UP */
-	bool is_said;             /* that it is down */
-	int64_t void_ns;          /* a PING sent before then proves nothing */
+	char reason[LINK_REASON_BYTES];
+	int64_t unsettled_ns; /* when it was last not to be trusted */
+	int64_t void_ns;      /* a PING sent before then proves nothing */
 	int64_t proven_ns;
 };
 
@@ -52,10 +54,26 @@ int64_t link_proven_ns(const struct link *l)
 	return l->proven_ns;
 }
 
+void link_unsettle(struct link *l)
+{
+	l->unsettled_ns = clock_monotonic_ns();
+}
+
+bool link_is_settled(const struct link *l)
+{
+	return l->state == LINK_UP &&
+	       clock_monotonic_ns() - l->unsettled_ns > (int64_t)LINK_SETTLE_MS * MS_NS;
+}
+
+const char *link_reason(const struct link *l)
+{
+	return l->reason;
+}
+
 static void broke(struct link *l)
 {
 	l->proven_ns = l->answered_ns = 0;
-	l->void_ns = clock_monotonic_ns();
+	l->void_ns = l->unsettled_ns = clock_monotonic_ns();
 	l->events.on_break(l->events.arg);
 }
 
@@ -85,15 +103,11 @@ static void on_connected(void *arg)
 static void on_closed(void *arg, const char *reason)
 {
 	struct link *l = arg;
-	if (!l->is_said && l->loop->now_ms - l->up_ms > LINK_SAY_MS) {
-		log_warn(
-		    "Redis does not tell what other machines write: %s; pages are not served from memory",
-		    reason);
-		l->is_said = true;
-	}
+	(void)snprintf(l->reason, sizeof(l->reason), "%s", reason);
 	bool was_up = l->state == LINK_UP;
 	l->state = LINK_DOWN;
-	int64_t pause_ms = was_up ? 0 : l->is_said ? LINK_RETRY_MAX_MS : LINK_RETRY_MS;
+	bool is_new = l->loop->now_ms - l->up_ms < LINK_RETRY_MAX_MS;
+	int64_t pause_ms = was_up ? 0 : is_new ? LINK_RETRY_MS : LINK_RETRY_MAX_MS;
 	l->due_ms = l->loop->now_ms + pause_ms;
 	l->sent_count = 0;
 	broke(l);
@@ -174,10 +188,8 @@ int link_tend(struct link *l)
 		l->answered_ns = 0;
 		l->events.on_proof(l->events.arg, l->proven_ns);
 	}
-	if (l->state == LINK_UP) {
+	if (l->state == LINK_UP)
 		l->up_ms = l->loop->now_ms;
-		l->is_said = false;
-	}
 	bool is_due = l->loop->now_ms >= l->due_ms;
 	int redis_ms = redis_check_time(l->redis);
 	if (l->state == LINK_DOWN && is_due) {

@@ -25,6 +25,8 @@ enum {
 	LINK_TRUST_MS =
 	    150, /* Redis is asked for a page only when it has answered a PING that was sent so lately */
 	LINK_SILENCE_MS = 250,
+	LINK_SETTLE_MS =
+	    1000, /* longer than it takes a machine to open a session with a Redis that is well */
 	LINK_RETRY_MS = 100,
 };
 
@@ -53,6 +55,14 @@ const struct identity *link_identity(const struct link *l);
 
 /* Begin anew. */
 void link_reset(struct link *l, const char *reason);
+
+/* Why it was last down; "" when it never was. */
+const char *link_reason(const struct link *l);
+
+/* After any trouble, and after a session has been opened, Redis is not trusted for LINK_SETTLE_MS: another machine may not yet have
+ * found that it is well again, and answer its writers without it. */
+void link_unsettle(struct link *l);
+bool link_is_settled(const struct link *l);
 
 /* When the last PING that was answered was sent: CLOCK_MONOTONIC; 0: nothing is proven. */
 int64_t link_proven_ns(const struct link *l);

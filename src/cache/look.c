@@ -334,12 +334,12 @@ static void on_acquired(void *arg, const struct redisReply *reply)
 	}
 }
 
-/* Redis has answered lately, it knows of every write of this machine, and there is none under way that somebody may have seen
+/* Redis has been well for a while, it knows of every write of this machine, and there is none under way that somebody may have seen
  * by another path. */
 static bool may_ask_redis(const struct look *l)
 {
-	return l->session && session_is_open(l->session) && page_is_quiet(l->settings.memory) &&
-	       !invalidator_owes(l->invalidator) &&
+	return l->session && session_is_open(l->session) && link_is_settled(l->link) &&
+	       page_is_quiet(l->settings.memory) && !invalidator_owes(l->invalidator) &&
 	       identity_equal(session_identity(l->session), link_identity(l->link)) &&
 	       clock_monotonic_ns() - link_proven_ns(l->link) < (int64_t)LINK_TRUST_MS * MS_NS;
 }

@@ -22,9 +22,10 @@ struct session {
 	const struct lease *lease;
 	struct session_events events;
 	enum session_state state;
-	unsigned failures; /* tries since it was last open */
-	bool is_refused; /* it ends over an answer, not over the connection: at once it would end so again */
-	int64_t opened_ms;
+	int64_t pause_ms; /* before the next try but one */
+	bool is_refused;  /* it ends over an answer, not over the connection: at once it would end so again */
+	int64_t opened_ms; /* since when it is open */
+	int64_t open_ms;   /* when it was last open, or began */
 	int64_t retry_ms;
 	int64_t probe_ms;
 	bool is_full;
@@ -50,7 +51,7 @@ bool session_is_open(const struct session *s)
 
 bool session_is_away(const struct session *s)
 {
-	return s->state != SESSION_OPEN && s->failures > 0;
+	return s->state != SESSION_OPEN && s->loop->now_ms - s->open_ms >= SESSION_COMMAND_MS;
 }
 
 bool session_is_full(const struct session *s)
@@ -90,19 +91,20 @@ static int64_t jitter(int64_t ms)
 static void on_closed(void *arg, const char *reason)
 {
 	struct session *s = arg;
-	bool was_open = s->state == SESSION_OPEN, is_momentary = was_open && !s->is_refused;
+	bool was_open = s->state == SESSION_OPEN;
 	s->state = SESSION_AWAY;
-	s->is_full = s->is_refused = false;
-	if (is_momentary) {
-		s->failures = 0;
-		s->retry_ms = s->loop->now_ms; /* said only when it does not come back at once */
-		log_debug("the session with Redis ended: %s", reason);
-	} else {
+	s->is_full = false;
+	int64_t pause_ms = s->is_refused ? SESSION_RETRY_MAX_MS : was_open ? 0 : s->pause_ms;
+	s->pause_ms = was_open ? SESSION_RETRY_MS : 2 * s->pause_ms;
+	if (s->pause_ms > SESSION_RETRY_MAX_MS)
+		s->pause_ms = SESSION_RETRY_MAX_MS;
+	s->retry_ms = s->loop->now_ms + jitter(pause_ms);
+	/* What does not last is not worth a line. */
+	if (s->is_refused || session_is_away(s))
 		say_once(s, reason);
-		s->retry_ms =
-		    s->loop->now_ms + jitter(s->failures == 0 ? SESSION_RETRY_MS : SESSION_RETRY_MAX_MS);
-		s->failures++;
-	}
+	else
+		log_debug("the session with Redis ended: %s", reason);
+	s->is_refused = false;
 	if (was_open)
 		s->events.on_lost(s->events.arg);
 }
@@ -215,8 +217,7 @@ static void on_probed(void *arg, const struct redisReply *reply)
 	if (s->state != SESSION_OPENING)
 		return;
 	s->state = SESSION_OPEN;
-	s->failures = 0;
-	s->opened_ms = s->loop->now_ms;
+	s->opened_ms = s->open_ms = s->loop->now_ms;
 	s->probe_ms = s->loop->now_ms + SESSION_PROBE_MS;
 	s->events.on_open(s->events.arg, s->others);
 }
@@ -320,6 +321,8 @@ int session_tend(struct session *s)
 		ask_who(s);
 		send_probe(s);
 	}
+	if (s->state == SESSION_OPEN)
+		s->open_ms = now_ms;
 	if (s->reason[0] && s->state == SESSION_OPEN && now_ms - s->opened_ms >= SESSION_QUIET_MS) {
 		log_info("Redis is back");
 		s->reason[0] = '\0';
@@ -337,6 +340,8 @@ struct session *session_new(struct loop *loop, const struct redis_address *addre
 	struct session *s = alloc_zeroed(1, sizeof(*s));
 	struct redis_events redis_events = {on_connected, on_closed, no_push, s};
 	s->loop = loop;
+	s->open_ms = loop->now_ms;
+	s->pause_ms = SESSION_RETRY_MS;
 	s->lease = lease;
 	s->events = *events;
 	s->redis = redis_new(loop, address, &redis_events);

@@ -23,7 +23,7 @@ enum {
 	SESSION_CONNECT_MS = 250,
 	SESSION_COMMAND_MS = 250, /* an answer later than that is none */
 	SESSION_PROBE_MS = 500,
-	SESSION_RETRY_MS = 250, /* the first pause; the following are twice as long */
+	SESSION_RETRY_MS = 10, /* the first pause; each further one is twice as long, up to half a second */
 };
 
 struct session_events {
@@ -42,7 +42,7 @@ struct session *session_new(struct loop *loop, const struct redis_address *addre
 void session_free(struct session *s);
 
 bool session_is_open(const struct session *s);
-/* Not open, and a try to open it has failed: no use to wait for it. */
+/* Not open for SESSION_COMMAND_MS already: no use to wait for it. */
 bool session_is_away(const struct session *s);
 /* Open, but it refuses to store anything: it is out of memory. */
 bool session_is_full(const struct session *s);

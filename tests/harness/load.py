@@ -28,12 +28,21 @@ REFUSED = (503, 507)
 Event = collections.namedtuple("Event", "kind key status seconds answer at")  # key: content (POST), else the id
 
 
-class _Client(asyncio.Protocol):
-    """One connection at a time, one request at a time."""
+def post_bytes(content):
+    body = json.dumps({"content": content})
+    return (f"POST /todo HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
 
-    def __init__(self, load, number):
-        self.load, self.number, self.random = load, number, random.Random(number)
-        self.count, self.mine, self.events = 0, [], []
+
+def bytes_without_body(method, target):
+    return f"{method} {target} HTTP/1.1\r\nHost: t\r\n\r\n".encode()
+
+
+class Asker(asyncio.Protocol):
+    """One connection at a time, one request at a time; quick rather than strict."""
+
+    def __init__(self, address):
+        self.address = address
         self.transport, self.waiting, self.buffer = None, None, b""
 
     def data_received(self, data):
@@ -44,12 +53,43 @@ class _Client(asyncio.Protocol):
         length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
         if len(rest) >= length:
             self.buffer = rest[length:]
-            self.waiting.set_result((int(head[9:12]), rest[:length], b"connection: close" in head.lower()))
+            self.waiting.set_result((int(head[9:12]), head, rest[:length]))
 
     def connection_lost(self, _):
         self.transport = None
         if self.waiting and not self.waiting.done():
-            self.waiting.set_result((LOST, b"", True))
+            self.waiting.set_result((LOST, b"", b""))
+
+    async def connect(self):
+        """False: not now."""
+        if not self.transport:
+            try:
+                self.buffer = b""
+                self.transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, *self.address)
+            except OSError:
+                await asyncio.sleep(0.02)
+                return False
+        return True
+
+    async def ask(self, data):
+        """(status, head, body); LOST when the connection breaks."""
+        self.waiting = asyncio.get_running_loop().create_future()
+        self.transport.write(data)
+        status, head, body = await self.waiting
+        if b"connection: close" in head.lower():
+            self.disconnect()
+        return status, head, body
+
+    def disconnect(self):
+        if self.transport:
+            self.transport.abort()
+            self.transport = None
+
+
+class _Client:
+    def __init__(self, load, number):
+        self.load, self.number, self.random = load, number, random.Random(number)
+        self.count, self.mine, self.events = 0, [], []
 
     def choose(self):
         if self.load.mixed and self.mine and self.random.random() < 0.3:
@@ -61,32 +101,20 @@ class _Client(asyncio.Protocol):
 
     def bytes_of(self, kind, key):
         if kind == POST:
-            body = json.dumps({"content": key})
-            return (f"POST /todo HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
-                    f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
-        return f"{kind} /todo/{key}{'/finish' if kind == FINISH else ''} HTTP/1.1\r\nHost: t\r\n\r\n".encode()
+            return post_bytes(key)
+        return bytes_without_body(kind, f"/todo/{key}{'/finish' if kind == FINISH else ''}")
 
-    async def run(self, loop):
+    async def run(self):
+        asker = Asker(self.load.address)
         while not self.load.stopping.is_set():
-            if not self.transport:
-                try:
-                    self.buffer = b""
-                    self.transport, _ = await loop.create_connection(lambda: self, *self.load.address)
-                except OSError:
-                    await asyncio.sleep(0.02)
-                    continue
+            if not await asker.connect():
+                continue
             kind, key = self.choose()
-            self.waiting = loop.create_future()
             at = time.monotonic()
-            self.transport.write(self.bytes_of(kind, key))
-            status, body, closes = await self.waiting
+            status, _, body = await asker.ask(self.bytes_of(kind, key))
             self.remember(Event(kind, key, status, time.monotonic() - at, json.loads(body) if body else None, at))
-            if closes and self.transport:
-                self.transport.abort()
-                self.transport = None
             await asyncio.sleep(self.load.pause_s if status == 200 else 0.03)
-        if self.transport:
-            self.transport.close()
+        asker.disconnect()
 
     def remember(self, event):
         self.events.append(event)
@@ -124,9 +152,8 @@ class Load:
 
     def _main(self, sender):
         async def clients():
-            loop = asyncio.get_running_loop()
             everybody = [_Client(self, number) for number in range(self.connections)]
-            await asyncio.gather(*(client.run(loop) for client in everybody))
+            await asyncio.gather(*(client.run() for client in everybody))
             return [tuple(event) for client in everybody for event in client.events]
         sender.send(asyncio.run(clients()))
 

@@ -218,7 +218,7 @@ static void test_jitter(void **state)
 	struct buf scratch = BUF_INIT;
 	int64_t ttl_min = INT64_MAX, ttl_max = 0, fresh_min = INT64_MAX, fresh_max = 0;
 	char token[LEASE_TOKEN_BYTES];
-	lease_init(&lease, &id, &id, TTL_MS, FRESH_MS);
+	lease_init(&lease, &id, &id, TTL_MS, FRESH_MS, true);
 	lease_token(token);
 	make_page(&page, "{}");
 	for (int i = 0; i < RUNS; i++) {
@@ -365,7 +365,7 @@ static void set_up_world(const char *uri)
 	uuid_make(&database, 1);
 	for (size_t i = 0; i < MACHINES; i++) {
 		uuid_make(&machine, 2 + (int64_t)i);
-		lease_init(&w.machines[i].lease, &database, &machine, TTL_MS, FRESH_MS);
+		lease_init(&w.machines[i].lease, &database, &machine, TTL_MS, FRESH_MS, true);
 	}
 	for (size_t i = 0; i < LEASE_SCRIPTS; i++) {
 		const struct slice words[] = {SLICE("SCRIPT"), SLICE("LOAD"),
