@@ -52,6 +52,7 @@ struct keeper {
 	struct job *id_job;
 	int64_t id_retry_ms, id_pause_ms;
 	int64_t proof_ms;        /* when the link last proved anything */
+	bool is_settled;         /* as of the last proof */
 	bool is_deaf;            /* it proves nothing, as was said */
 	struct session *session; /* NULL until the database's id is known */
 	struct link *link;
@@ -124,9 +125,16 @@ static void on_proof(void *arg, int64_t sent_ns)
 	k->proof_ms = k->loop.now_ms;
 	if (!session_is_open(k->session))
 		return;
-	if (!identity_equal(session_identity(k->session), link_identity(k->link)))
+	if (!identity_equal(session_identity(k->session), link_identity(k->link))) {
 		link_reset(k->link, "it is with another server than the session");
-	else if (k->vouches && link_is_settled(k->link))
+		return;
+	}
+	bool was_settled = k->is_settled;
+	k->is_settled = link_is_settled(k->link);
+	if (!was_settled && k->is_settled)
+		page_move_generation(
+		    k->memory); /* what was read meanwhile is in no Redis: the next look puts it there */
+	if (k->vouches && k->is_settled)
 		page_set_link_until(k->memory, sent_ns + (int64_t)LINK_LEASE_MS * MS_NS);
 }
 

@@ -21,10 +21,10 @@
 enum {
 	LINK_LEASE_MS = 50,
 	LINK_PING_MS = 15,
-	LINK_LATE_MS = 100,
+	LINK_LATE_MS = 300,
 	LINK_TRUST_MS =
 	    150, /* Redis is asked for a page only when it has answered a PING that was sent so lately */
-	LINK_SILENCE_MS = 250,
+	LINK_SILENCE_MS = 450,
 	LINK_SETTLE_MS =
 	    1000, /* longer than it takes a machine to open a session with a Redis that is well */
 	LINK_RETRY_MS = 100,

@@ -24,8 +24,9 @@ struct session {
 	enum session_state state;
 	int64_t pause_ms; /* before the next try but one */
 	bool is_refused;  /* it ends over an answer, not over the connection: at once it would end so again */
-	int64_t opened_ms; /* since when it is open */
-	int64_t open_ms;   /* when it was last open, or began */
+	int64_t refused_ms; /* when it last ended so */
+	int64_t opened_ms;  /* since when it is open */
+	int64_t open_ms;    /* when it was last open, or began */
 	int64_t retry_ms;
 	int64_t probe_ms;
 	bool is_full;
@@ -94,10 +95,14 @@ static void on_closed(void *arg, const char *reason)
 	bool was_open = s->state == SESSION_OPEN;
 	s->state = SESSION_AWAY;
 	s->is_full = false;
-	int64_t pause_ms = s->is_refused ? SESSION_RETRY_MAX_MS : was_open ? 0 : s->pause_ms;
+	/* The next opening mends what is damaged; what it does not mend would end the next session, too. */
+	bool is_mended = was_open && !(s->is_refused && s->loop->now_ms - s->refused_ms < SESSION_QUIET_MS);
+	int64_t pause_ms = is_mended ? 0 : s->is_refused ? SESSION_RETRY_MAX_MS : s->pause_ms;
 	s->pause_ms = was_open ? SESSION_RETRY_MS : 2 * s->pause_ms;
 	if (s->pause_ms > SESSION_RETRY_MAX_MS)
 		s->pause_ms = SESSION_RETRY_MAX_MS;
+	if (s->is_refused)
+		s->refused_ms = s->loop->now_ms;
 	s->retry_ms = s->loop->now_ms + jitter(pause_ms);
 	/* What does not last is not worth a line. */
 	if (s->is_refused || session_is_away(s))
@@ -341,6 +346,7 @@ struct session *session_new(struct loop *loop, const struct redis_address *addre
 	struct redis_events redis_events = {on_connected, on_closed, no_push, s};
 	s->loop = loop;
 	s->open_ms = loop->now_ms;
+	s->refused_ms = -SESSION_QUIET_MS;
 	s->pause_ms = SESSION_RETRY_MS;
 	s->lease = lease;
 	s->events = *events;

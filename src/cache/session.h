@@ -20,8 +20,8 @@
 #include "cache/redis.h"
 
 enum {
-	SESSION_CONNECT_MS = 250,
-	SESSION_COMMAND_MS = 250, /* an answer later than that is none */
+	SESSION_CONNECT_MS = 350,
+	SESSION_COMMAND_MS = 350, /* an answer later than that is none */
 	SESSION_PROBE_MS = 500,
 	SESSION_RETRY_MS = 10, /* the first pause; each further one is twice as long, up to half a second */
 };

@@ -740,7 +740,7 @@ def test_while_the_store_is_down_the_last_page_is_served_as_stale_for_its_life(t
     mongo.wait_ready()
     for daemon in daemons.values():
         wait_until(lambda: daemon.request("GET", "/todo").status == 200, "the store is back", 10 * SLOW)
-        after = daemon.request("POST", "/todo", {"content": "after"})
-        assert after.status == 200, after
+        after = wait_until(lambda: (got := daemon.request("POST", "/todo", {"content": "after"})).status == 200 and got,
+                           "the store is back for writing", 10 * SLOW)
         assert daemon.request("GET", "/todo").data == [after.json, todos[daemon]]
         wait_until(lambda: daemon.request("GET", "/todo").field("Cache-Status") == HIT, "a hit")
