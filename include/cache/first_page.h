@@ -9,7 +9,7 @@
  *   flight    the keeper is stuck (page_keeper_is_stuck), or the page is too large for the slot: the worker asks its own
  *             store threads, one such query at a time; each serves those who were parked before it was submitted
  *   held      first_page_hold: a write that is done, until the keeper says that Redis knows. The keeper answers for Redis
- *             within SESSION_COMMAND_MS; hold_max_ms bounds the wait for a keeper that is being replaced.
+ *             within a second; hold_max_ms bounds the wait for a keeper that is being replaced.
  */
 #ifndef CACHE_FIRST_PAGE_H
 #define CACHE_FIRST_PAGE_H

@@ -11,9 +11,9 @@
  *                number it was begun after.
  *   slot         the page: one writer, the keeper; under a sequence lock.
  *
- * A page is current when every writing[] is 0, and *then* its generation is the present one, it was asked for after
- * doubt_until, and now is before link_until. In that order (all sequentially consistent) it is linearizable: at
- * the instant of the first look no write was under way, and none has completed since.
+ * A page is current when every writing[] is 0, *then* now is before link_until, and *then* its generation is the present one; and it was
+ * asked for after doubt_until. In that order (all sequentially consistent) it is linearizable: at the instant of the first look no write
+ * was under way here, at that of the second none of another machine had been answered, and none of either has become known since.
  *
  * The order of a write: page_write_begins, the store, [page_write_committed, the keeper invalidates Redis],
  * page_write_ends, and only then the answer.
@@ -47,6 +47,8 @@ struct page_memory {
 	struct page_words *words;
 	unsigned worker_count;
 	size_t bell_count;
+	/* Who this daemon is, for other machines: its keepers follow each other under one name. */
+	struct uuid machine;
 	int *bells; /* eventfd(2)s, CLOEXEC: the keeper's, then one per worker; children have to keep them */
 };
 
@@ -88,7 +90,8 @@ void page_reap_worker(struct page_memory *m, unsigned worker);
 bool page_is_quiet(const struct page_memory *m); /* nobody writes, and nothing is in doubt */
 bool page_is_writing(const struct page_memory *m);
 
-/* Is some write in the store now, rather than waiting for its invalidation? Sometimes also true when none is any more. */
+/* Is some write in the store now, rather than waiting for its invalidation? As far as can be told: for intents, which are a
+ * second net. */
 bool page_is_storing(const struct page_memory *m);
 uint64_t page_generation(const struct page_memory *m);
 int64_t page_doubt_until_ns(const struct page_memory *m);
@@ -122,6 +125,9 @@ struct page {
 
 void page_release(struct page *page);
 
+/* What the store has answered: state, source, tag, has_more, last and json. The rest is left as it is. */
+void page_fill(struct page *page, struct todo_page *todos);
+
 /* Into memory of its own, which is reused. */
 void page_copy(struct page *to, const struct page *from);
 
@@ -132,7 +138,7 @@ bool page_is_current(const struct page_memory *m, const struct page *page);
  * is just writing, or died over it. Never blocks. */
 bool page_read(const struct page_memory *m, struct page *page);
 
-/* The generation and wanted of what is in the slot, without copying it; 0 when it cannot be read now. */
+/* The generation of what is in the slot, without copying it; 0 when it cannot be read now. */
 uint64_t page_slot_generation(const struct page_memory *m);
 
 /* ---- a worker that waits */

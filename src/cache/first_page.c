@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "todo/todo_json.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -107,27 +106,12 @@ static void start_flight_if_due(struct first_page *fp)
 		start_flight(fp);
 }
 
-static void fill_flown(struct page *flown, struct todo_page *todos)
-{
-	struct slice json = todo_page_json(todos);
-	flown->state = PAGE_OK;
-	flown->source = PAGE_FROM_STORE;
-	uuid_of_bytes(&flown->tag, json.data, json.len);
-	flown->has_more = todos->has_more && todos->count > 0;
-	if (flown->has_more) {
-		const struct todo *last = &todos->todos[todos->count - 1];
-		flown->last = (struct todo_position){last->created_at, last->id};
-	}
-	buf_clear(&flown->json);
-	buf_append_slice(&flown->json, json);
-}
-
 bool first_page_land(struct first_page *fp, struct job *job)
 {
 	if (fp->flight_state != FLIGHT_UP || job != fp->flight)
 		return false;
 	if (job->status == STORE_OK)
-		fill_flown(&fp->flown, job->page);
+		page_fill(&fp->flown, job->page);
 	else
 		fp->flown.state = PAGE_FAILED;
 	job_free(job);

@@ -29,6 +29,8 @@ const char *identity_read(struct identity *identity, const struct redisReply *re
 {
 	*identity = (struct identity){{0}};
 	struct slice text = redis_text(reply);
+	if (!text.data)
+		text = SLICE("");
 	if (redis_type(reply) == REDIS_ERROR)
 		return text.len ? text.data : "INFO is refused";
 	struct slice role = info_value(text, SLICE("role:"));
@@ -37,6 +39,8 @@ const char *identity_read(struct identity *identity, const struct redisReply *re
 		return "it does not say that it is a master";
 	if (!slice_equal(role, SLICE("master")))
 		return "it is a replica, which takes no writes";
+	if (id.len == 0)
+		return "it does not say which master it is";
 	memcpy(identity->id, id.data, id.len < IDENTITY_ID_BYTES ? id.len : IDENTITY_ID_BYTES);
 	return NULL;
 }

@@ -24,7 +24,7 @@ struct invalidator {
 	const struct link *link;
 	bool has_intent;
 	int64_t intent_ms;
-	bool has_failed;    /* writers were released although Redis may not know */
+	bool has_failed;    /* an invalidation, or writers were released without one */
 	bool is_sent;       /* an invalidation is on its way, for `sent` */
 	uint32_t *sent;     /* by worker: what the last invalidation or opening was for */
 	int64_t waiting_ms; /* since when writers wait and none was released; 0: none waits */
@@ -126,12 +126,6 @@ static void on_invalidated(void *arg, const struct redisReply *reply)
 		invalidated(v, has_others(v, reply));
 }
 
-static void on_begun(void *arg, const struct redisReply *reply)
-{
-	(void)arg;
-	(void)reply;
-}
-
 static void send_intent(struct invalidator *v, struct session *session)
 {
 	struct slice words[LEASE_WORDS_MAX];
@@ -139,7 +133,7 @@ static void send_intent(struct invalidator *v, struct session *session)
 	size_t count = lease_begin_args(v->lease, words, &scratch);
 	v->has_intent = true;
 	v->intent_ms = v->loop->now_ms;
-	session_call(session, LEASE_BEGIN, words, count, on_begun, v);
+	session_call(session, LEASE_BEGIN, words, count, NULL, NULL);
 	buf_release(&scratch);
 }
 

@@ -28,8 +28,8 @@
 enum {
 	KEEPER_AGAIN_MS = 1000, /* before the store is asked again for the database's id */
 	KEEPER_AGAIN_MAX_MS = 30 * 1000,
-	KEEPER_PROOF_MS = 1000,  /* without a proof for so long Redis counts as away */
-	KEEPER_ORPHAN_MS = 5000, /* the workers may still be answering */
+	KEEPER_PROOF_MS = LINK_SETTLE_MS + 1000, /* without a proof for so long Redis counts as away */
+	KEEPER_ORPHAN_MS = 6000,                 /* after the workers, who have 5 s */
 	KEEPER_CLOSE_MS = 500,
 	MS_NS = 1000000,
 };
@@ -91,6 +91,7 @@ static void on_open(void *arg, bool others)
 {
 	struct keeper *k = arg;
 	link_unsettle(k->link);
+	k->proof_ms = k->loop.now_ms; /* from here on it is expected */
 	invalidator_opened(k->invalidator, others);
 	/* What was shown was shown without knowing what others did. */
 	page_move_generation(k->memory);
@@ -122,7 +123,6 @@ static void on_message(void *arg, enum link_message message)
 static void on_proof(void *arg, int64_t sent_ns)
 {
 	struct keeper *k = arg;
-	k->proof_ms = k->loop.now_ms;
 	if (!session_is_open(k->session))
 		return;
 	if (!identity_equal(session_identity(k->session), link_identity(k->link))) {
@@ -134,7 +134,13 @@ static void on_proof(void *arg, int64_t sent_ns)
 	if (!was_settled && k->is_settled)
 		page_move_generation(
 		    k->memory); /* what was read meanwhile is in no Redis: the next look puts it there */
-	if (k->vouches && k->is_settled)
+	if (k->is_settled)
+		k->proof_ms = k->loop.now_ms;
+	if (k->is_settled && k->is_deaf)
+		log_info("Redis tells again what other machines write");
+	k->is_deaf = k->is_deaf && !k->is_settled;
+	/* Full, Redis does not take down that this machine is there. */
+	if (k->vouches && k->is_settled && !session_is_full(k->session))
 		page_set_link_until(k->memory, sent_ns + (int64_t)LINK_LEASE_MS * MS_NS);
 }
 
@@ -142,9 +148,7 @@ static void open_redis(struct keeper *k, const struct uuid *database)
 {
 	const struct session_events session_events = {on_opening, on_open, on_lost, k};
 	const struct link_events link_events = {on_break, on_message, on_proof, k};
-	struct uuid machine;
-	uuid_make(&machine, clock_wall_us());
-	lease_init(&k->lease, database, &machine, k->config->cache_ttl_s * 1000,
+	lease_init(&k->lease, database, &k->memory->machine, k->config->cache_ttl_s * 1000,
 		   k->config->cache_fresh_s * 1000, k->vouches);
 	k->session = session_new(&k->loop, &k->address, &k->lease, &session_events);
 	k->link = link_new(&k->loop, &k->address, &k->lease, &link_events);
@@ -217,14 +221,11 @@ static void watch_link(struct keeper *k)
 	bool is_proven = k->loop.now_ms - k->proof_ms < KEEPER_PROOF_MS;
 	bool is_well = session_is_open(k->session) && is_proven && !session_is_full(k->session);
 	page_set_cache_state(k->memory, is_well ? PAGE_CACHE_OK : PAGE_CACHE_AWAY);
-	if (!session_is_open(k->session))
-		k->proof_ms = k->loop.now_ms; /* it is given time from the opening on */
-	else if (is_proven && k->is_deaf)
-		log_info("Redis tells again what other machines write");
-	else if (!is_proven && !k->is_deaf)
+	if (session_is_open(k->session) && !is_proven && !k->is_deaf) {
 		log_warn("Redis does not tell what other machines write: %s; first pages come from the store",
 			 link_reason(k->link));
-	k->is_deaf = session_is_open(k->session) && !is_proven;
+		k->is_deaf = true;
+	}
 }
 
 static void tick(void *arg)
@@ -338,6 +339,10 @@ static int open_keeper(struct keeper *k, struct err *err)
 /* The store is left to _exit(2), as the workers do. */
 static void close_keeper(struct keeper *k)
 {
+	if (k->session) {
+		page_set_link_until(k->memory, 0); /* before nobody waits for it any more */
+		session_leave(k->session);
+	}
 	session_free(k->session);
 	look_free(k->look);
 	link_free(k->link);

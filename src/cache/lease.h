@@ -52,7 +52,7 @@ enum lease_key {
 
 struct lease {
 	char id[UUID_TEXT_BYTES + 1];      /* of the database */
-	char machine[UUID_TEXT_BYTES + 1]; /* this keeper, as it shows in wi, ma and ch */
+	char machine[UUID_TEXT_BYTES + 1]; /* this daemon, as it shows in wi, ma and ch */
 	uint32_t ttl_ms, fresh_ms;         /* before the jitter */
 	bool vouches; /* its pages are served without asking Redis: writers elsewhere have to wait for it */
 	struct buf keys[LEASE_KEYS];

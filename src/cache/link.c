@@ -1,7 +1,6 @@
 #include "cache/link.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,10 +103,10 @@ static void on_closed(void *arg, const char *reason)
 {
 	struct link *l = arg;
 	(void)snprintf(l->reason, sizeof(l->reason), "%s", reason);
-	bool was_up = l->state == LINK_UP;
+	bool was_well = link_is_settled(l);
 	l->state = LINK_DOWN;
 	bool is_new = l->loop->now_ms - l->up_ms < LINK_RETRY_MAX_MS;
-	int64_t pause_ms = was_up ? 0 : is_new ? LINK_RETRY_MS : LINK_RETRY_MAX_MS;
+	int64_t pause_ms = was_well ? 0 : is_new ? LINK_RETRY_MS : LINK_RETRY_MAX_MS;
 	l->due_ms = l->loop->now_ms + pause_ms;
 	l->sent_count = 0;
 	broke(l);
@@ -160,7 +159,10 @@ static void on_push(void *arg, const struct redisReply *reply)
 		l->due_ms = l->loop->now_ms;
 		broke(l); /* what was said before this has not been heard */
 	} else {
-		redis_close(l->redis, "it does not answer as a Redis does");
+		struct slice error = redis_text(reply);
+		redis_close(l->redis, redis_type(reply) == REDIS_ERROR && error.len
+					  ? error.data
+					  : "it does not answer as a Redis does");
 	}
 }
 
@@ -191,11 +193,12 @@ int link_tend(struct link *l)
 	if (l->state == LINK_UP)
 		l->up_ms = l->loop->now_ms;
 	bool is_due = l->loop->now_ms >= l->due_ms;
-	int redis_ms = redis_check_time(l->redis);
 	if (l->state == LINK_DOWN && is_due) {
 		l->state = LINK_CONNECTING;
 		redis_connect(l->redis, LINK_SILENCE_MS);
-	} else if (l->state == LINK_SUBSCRIBING && is_due) {
+	}
+	int redis_ms = redis_check_time(l->redis);
+	if (l->state == LINK_SUBSCRIBING && is_due) {
 		redis_close(l->redis, "no answer to SUBSCRIBE in time");
 	} else if (l->state == LINK_UP && is_due) {
 		ping(l);

@@ -2,18 +2,18 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "cache/first_page.h"
-#include "todo/todo_json.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 enum {
 	LOOK_ASK_MS = 50,   /* then the store is asked instead of Redis */
 	LOOK_BUSY_MS = 200, /* with another machine's lease in the way, while writes keep taking it away */
 	LOOK_POLL_MIN_MS = 5,
 	LOOK_POLL_MAX_MS = 50,
+	LOOK_GATHER_NS = 1000000,
 	LOOK_AGAIN_MS = 1000, /* after a refresh that failed, or that somebody else makes */
 	MS_NS = 1000000,
 	S_US = 1000000,
@@ -51,9 +51,11 @@ struct look {
 	struct query query, refresh;
 	struct page shown;   /* as published last */
 	struct page fetched; /* from Redis: memory that is reused */
-	uint64_t covered;    /* the wanted of what was published last */
-	int64_t refresh_ms;  /* when the shown page is no longer fresh */
-	int64_t failed_ms;   /* when the store last failed; 0: it has answered since */
+	uint64_t served;     /* how many that was for */
+	int64_t served_ns;
+	uint64_t covered;   /* the wanted of what was published last */
+	int64_t refresh_ms; /* when the shown page is no longer fresh */
+	int64_t failed_ms;  /* when the store last failed; 0: it has answered since */
 };
 
 /* ---- publishing */
@@ -77,17 +79,11 @@ static void publish(struct look *l, struct page *page)
 		page_move_generation(l->settings.memory);
 		page->generation++;
 	}
+	l->served = page->wanted - l->covered;
+	l->served_ns = clock_monotonic_ns();
 	l->covered = page->wanted;
 	page_publish(l->settings.memory, page);
 	page_copy(&l->shown, page);
-}
-
-static int64_t jittered(int64_t ms)
-{
-	uint8_t random;
-	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
-		random = 128;
-	return ms - ms / 5 * random / 255;
 }
 
 static void plan_refresh(struct look *l, int64_t in_ms)
@@ -145,18 +141,12 @@ static void fill(struct look *l, const struct query *q, const struct page *page)
 	buf_release(&scratch);
 }
 
-static void on_given_back(void *arg, const struct redisReply *reply)
-{
-	(void)arg;
-	(void)reply;
-}
-
 static void give_back(struct look *l, const char *token)
 {
 	struct slice words[LEASE_WORDS_MAX];
 	struct buf scratch = BUF_INIT;
 	size_t count = lease_release_args(l->lease, token, words, &scratch);
-	session_call(l->session, LEASE_RELEASE, words, count, on_given_back, l);
+	session_call(l->session, LEASE_RELEASE, words, count, NULL, NULL);
 	buf_release(&scratch);
 }
 
@@ -201,24 +191,14 @@ static bool query_begin(struct look *l, struct query *q, bool has_lease, bool di
 
 static void query_succeed(struct look *l, const struct query *q, struct todo_page *todos)
 {
-	struct slice json = todo_page_json(todos);
-	struct page page = {
-	    .generation = q->generation,
-	    .wanted = q->wanted,
-	    .asked_ns = q->asked_ns,
-	    .filled_us = q->filled_us,
-	    .state = PAGE_OK,
-	    .source = PAGE_FROM_STORE,
-	    .has_more = todos->has_more && todos->count > 0,
-	};
-	if (page.has_more) {
-		const struct todo *last = &todos->todos[todos->count - 1];
-		page.last = (struct todo_position){.created_at = last->created_at, .id = last->id};
-	}
-	uuid_of_bytes(&page.tag, json.data, json.len);
-	buf_append_slice(&page.json, json);
+	int64_t fresh_ms = (int64_t)l->settings.fresh_s * 1000;
+	struct page page = {.generation = q->generation,
+			    .wanted = q->wanted,
+			    .asked_ns = q->asked_ns,
+			    .filled_us = q->filled_us};
+	page_fill(&page, todos);
 	l->failed_ms = 0;
-	plan_refresh(l, jittered((int64_t)l->settings.fresh_s * 1000));
+	plan_refresh(l, random_between(fresh_ms * 4 / 5, fresh_ms));
 	publish(l, &page);
 	if (q->has_lease)
 		fill(l, q, &page);
@@ -258,7 +238,7 @@ static void await_holder(struct look *l, int64_t lease_left_ms)
 	l->poll_ms = l->poll_ms ? 2 * l->poll_ms : LOOK_POLL_MIN_MS;
 	if (l->poll_ms > LOOK_POLL_MAX_MS)
 		l->poll_ms = LOOK_POLL_MAX_MS;
-	int64_t wait_ms = jittered(l->poll_ms * 5 / 4);
+	int64_t wait_ms = random_between(l->poll_ms * 3 / 4, l->poll_ms * 5 / 4);
 	l->due_ms = now_ms + (lease_left_ms > 0 && lease_left_ms < wait_ms ? lease_left_ms + 1 : wait_ms);
 }
 
@@ -300,8 +280,7 @@ static void on_acquired(void *arg, const struct redisReply *reply)
 	if (got.verdict == LEASE_BROKEN) {
 		if (!is_late)
 			ask_store(l);
-		if (!session_is_full(l->session))
-			session_reset(l->session, got.why);
+		session_reset(l->session, got.why);
 		return;
 	}
 	if (is_late) {
@@ -376,6 +355,12 @@ static void begin(struct look *l)
 	ask(l);
 }
 
+/* Those who have just been answered are about to ask again: one query for all of them. A client that asks alone never waits. */
+static bool is_gathering(const struct look *l, uint64_t waiting)
+{
+	return 2 * waiting < l->served && clock_monotonic_ns() - l->served_ns < LOOK_GATHER_NS;
+}
+
 static void tend(struct look *l)
 {
 	int64_t now_ms = l->settings.loop->now_ms;
@@ -383,7 +368,8 @@ static void tend(struct look *l)
 		ask_store(l);
 	else if (l->state == LOOK_WAITING && now_ms >= l->due_ms)
 		ask(l);
-	if (l->state == LOOK_IDLE && page_wanted(l->settings.memory) > l->covered)
+	uint64_t waiting = page_wanted(l->settings.memory) - l->covered;
+	if (l->state == LOOK_IDLE && waiting > 0 && !is_gathering(l, waiting))
 		begin(l);
 }
 
@@ -436,6 +422,8 @@ int look_tend(struct look *l)
 	(void)query_expire(l, &l->refresh);
 	refresh_tend(l);
 	tend(l);
+	if (l->state == LOOK_IDLE && page_wanted(l->settings.memory) > l->covered)
+		return 1; /* gathering */
 	if (l->state != LOOK_ASKING && l->state != LOOK_WAITING)
 		return -1;
 	int64_t wait_ms = l->due_ms - l->settings.loop->now_ms;

@@ -1,6 +1,7 @@
 #include "cache/page_memory.h"
 
 #include "base/clock.h"
+#include "todo/todo_json.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -44,8 +45,8 @@ struct page_worker {
 };
 
 struct page_words {
-	_Alignas(
-	    PAGE_LINE_BYTES) _Atomic uint32_t writing[PAGE_WORKERS_MAX]; /* packed: all are read for a hit */
+	/* Packed: all are read for a hit. */
+	_Alignas(PAGE_LINE_BYTES) _Atomic uint32_t writing[PAGE_WORKERS_MAX];
 	_Alignas(PAGE_LINE_BYTES) _Atomic uint64_t generation;
 	_Alignas(PAGE_LINE_BYTES) _Atomic int64_t link_until_ns;
 	_Alignas(PAGE_LINE_BYTES) _Atomic uint64_t wanted;
@@ -82,6 +83,7 @@ int page_memory_open(struct page_memory *m, unsigned worker_count, uint32_t doub
 	if (shm_open_new(&m->shm, "todod-page", sizeof(struct page_words), err) != 0)
 		return -1;
 	m->words = m->shm.addr;
+	uuid_make(&m->machine, clock_wall_us());
 	atomic_store(&m->words->generation, 1);
 	m->words->doubt_ns = (int64_t)doubt_ms * 1000000;
 	if (open_bells(m, err) != 0) {
@@ -246,8 +248,9 @@ static bool is_linked(const struct page_memory *m)
 
 bool page_is_current(const struct page_memory *m, const struct page *page)
 {
-	return !page_is_writing(m) && page_generation(m) == page->generation &&
-	       page->asked_ns > page_doubt_until_ns(m) && is_linked(m);
+	/* The keeper moves the generation before it vouches anew: who sees the second sees the first. */
+	return !page_is_writing(m) && is_linked(m) && page_generation(m) == page->generation &&
+	       page->asked_ns > page_doubt_until_ns(m);
 }
 
 /* ---- the slot: a sequence lock
@@ -321,6 +324,21 @@ void page_release(struct page *page)
 {
 	buf_release(&page->json);
 	*page = (struct page){0};
+}
+
+void page_fill(struct page *page, struct todo_page *todos)
+{
+	struct slice json = todo_page_json(todos);
+	page->state = PAGE_OK;
+	page->source = PAGE_FROM_STORE;
+	uuid_of_bytes(&page->tag, json.data, json.len);
+	page->has_more = todos->has_more && todos->count > 0;
+	if (page->has_more) {
+		const struct todo *last = &todos->todos[todos->count - 1];
+		page->last = (struct todo_position){last->created_at, last->id};
+	}
+	buf_clear(&page->json);
+	buf_append_slice(&page->json, json);
 }
 
 void page_copy(struct page *to, const struct page *from)

@@ -1,18 +1,19 @@
 #include "cache/session.h"
 
 #include "base/log.h"
+#include "base/random.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 enum session_state { SESSION_AWAY, SESSION_CONNECTING, SESSION_OPENING, SESSION_OPEN };
 
 enum {
 	SHA_BYTES = 40,
 	REASON_BYTES = 256,
-	SESSION_RETRY_MAX_MS = 500,
+	SESSION_RETRY_MAX_MS = 400,
+	SESSION_REFUSALS_MAX = 3,
 	SESSION_QUIET_MS = 3000, /* open for that long, it is back */
 };
 
@@ -22,14 +23,16 @@ struct session {
 	const struct lease *lease;
 	struct session_events events;
 	enum session_state state;
-	int64_t pause_ms; /* before the next try but one */
+	int64_t pause_ms; /* after the next try, should it fail */
 	bool is_refused;  /* it ends over an answer, not over the connection: at once it would end so again */
-	int64_t refused_ms; /* when it last ended so */
-	int64_t opened_ms;  /* since when it is open */
-	int64_t open_ms;    /* when it was last open, or began */
+	unsigned refusals;     /* such ends, each soon after the other */
+	int64_t refused_ms;    /* the last */
+	int64_t open_since_ms; /* when it was opened */
+	int64_t last_open_ms;  /* when it was last open, or began */
 	int64_t retry_ms;
 	int64_t probe_ms;
 	bool is_full;
+	int64_t full_ms;  /* when it last refused something for that */
 	unsigned loading; /* scripts that are loaded */
 	char shas[LEASE_SCRIPTS][SHA_BYTES];
 	struct identity identity; /* of the server */
@@ -52,7 +55,7 @@ bool session_is_open(const struct session *s)
 
 bool session_is_away(const struct session *s)
 {
-	return s->state != SESSION_OPEN && s->loop->now_ms - s->open_ms >= SESSION_COMMAND_MS;
+	return s->state != SESSION_OPEN && s->loop->now_ms - s->last_open_ms >= SESSION_COMMAND_MS;
 }
 
 bool session_is_full(const struct session *s)
@@ -80,30 +83,26 @@ static void say_once(struct session *s, const char *reason)
 	log_warn("Redis is away: %s; first pages come from the store", s->reason);
 }
 
-/* Machines that lost the same server do not come back together. */
-static int64_t jitter(int64_t ms)
-{
-	uint8_t random;
-	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
-		random = 128;
-	return ms * 3 / 4 + ms / 2 * random / 255;
-}
-
 static void on_closed(void *arg, const char *reason)
 {
 	struct session *s = arg;
 	bool was_open = s->state == SESSION_OPEN;
 	s->state = SESSION_AWAY;
 	s->is_full = false;
-	/* The next opening mends what is damaged; what it does not mend would end the next session, too. */
-	bool is_mended = was_open && !(s->is_refused && s->loop->now_ms - s->refused_ms < SESSION_QUIET_MS);
-	int64_t pause_ms = is_mended ? 0 : s->is_refused ? SESSION_RETRY_MAX_MS : s->pause_ms;
+	if (s->loop->now_ms - s->refused_ms >= SESSION_QUIET_MS)
+		s->refusals = 0;
+	if (s->is_refused) {
+		s->refused_ms = s->loop->now_ms;
+		s->refusals++;
+	}
+	/* An opening mends what is damaged; what it does not mend would end the next session, too. */
+	bool may_be_mended = was_open && s->refusals <= SESSION_REFUSALS_MAX;
+	int64_t pause_ms = may_be_mended ? 0 : s->is_refused ? SESSION_RETRY_MAX_MS : s->pause_ms;
 	s->pause_ms = was_open ? SESSION_RETRY_MS : 2 * s->pause_ms;
 	if (s->pause_ms > SESSION_RETRY_MAX_MS)
 		s->pause_ms = SESSION_RETRY_MAX_MS;
-	if (s->is_refused)
-		s->refused_ms = s->loop->now_ms;
-	s->retry_ms = s->loop->now_ms + jitter(pause_ms);
+	/* Machines that lost the same server do not come back together. */
+	s->retry_ms = s->loop->now_ms + random_between(pause_ms * 3 / 4, pause_ms * 5 / 4);
 	/* What does not last is not worth a line. */
 	if (s->is_refused || session_is_away(s))
 		say_once(s, reason);
@@ -148,6 +147,7 @@ static void refused_script(struct session *s, enum lease_script script, struct s
 	if (!s->is_full)
 		log_warn("Redis is full: it stores no page; give it maxmemory-policy allkeys-lru");
 	s->is_full = true;
+	s->full_ms = s->loop->now_ms;
 }
 
 /* ---- calls */
@@ -160,7 +160,8 @@ static void on_called(void *arg, const struct redisReply *reply)
 		refused_script(call.session, call.script, redis_text(reply));
 		reply = NULL;
 	}
-	call.done(call.arg, reply);
+	if (call.done)
+		call.done(call.arg, reply);
 }
 
 static void send_script(struct session *s, enum lease_script script, const struct slice *words, size_t count,
@@ -180,7 +181,7 @@ void session_call(struct session *s, enum lease_script script, const struct slic
 {
 	if (s->state == SESSION_OPEN)
 		send_script(s, script, words, count, done, arg);
-	else
+	else if (done)
 		done(arg, NULL);
 }
 
@@ -215,14 +216,14 @@ static void on_probed(void *arg, const struct redisReply *reply)
 	struct session *s = arg;
 	if (!redis_is_open(s->redis))
 		return;
-	if (reply && s->is_full)
+	if (reply && s->is_full && s->loop->now_ms - s->full_ms >= SESSION_QUIET_MS) {
 		log_info("Redis has room again");
-	if (reply)
 		s->is_full = false;
+	}
 	if (s->state != SESSION_OPENING)
 		return;
 	s->state = SESSION_OPEN;
-	s->opened_ms = s->open_ms = s->loop->now_ms;
+	s->open_since_ms = s->last_open_ms = s->loop->now_ms;
 	s->probe_ms = s->loop->now_ms + SESSION_PROBE_MS;
 	s->events.on_open(s->events.arg, s->others);
 }
@@ -310,15 +311,30 @@ static void no_push(void *arg, const struct redisReply *reply)
 
 /* ---- life */
 
+static void ignore(void *arg, const struct redisReply *reply)
+{
+	(void)arg;
+	(void)reply;
+}
+
+void session_leave(struct session *s)
+{
+	if (s->state != SESSION_OPEN)
+		return;
+	const struct slice words[] = {SLICE("ZREM"), buf_slice(&s->lease->keys[LEASE_MACHINES]),
+				      slice_of(s->lease->machine)};
+	redis_send(s->redis, words, 3, SESSION_COMMAND_MS, ignore, s);
+	redis_flush(s->redis);
+}
+
 int session_tend(struct session *s)
 {
 	int64_t now_ms = s->loop->now_ms, next_ms = now_ms + SESSION_PROBE_MS;
-	int redis_ms = redis_check_time(s->redis);
 	if (s->state == SESSION_AWAY && now_ms >= s->retry_ms) {
 		s->state = SESSION_CONNECTING;
 		redis_connect(s->redis, SESSION_CONNECT_MS);
-		redis_ms = SESSION_CONNECT_MS;
 	}
+	int redis_ms = redis_check_time(s->redis);
 	if (s->state == SESSION_AWAY)
 		next_ms = s->retry_ms;
 	if (s->state == SESSION_OPEN && now_ms >= s->probe_ms) {
@@ -327,8 +343,8 @@ int session_tend(struct session *s)
 		send_probe(s);
 	}
 	if (s->state == SESSION_OPEN)
-		s->open_ms = now_ms;
-	if (s->reason[0] && s->state == SESSION_OPEN && now_ms - s->opened_ms >= SESSION_QUIET_MS) {
+		s->last_open_ms = now_ms;
+	if (s->reason[0] && s->state == SESSION_OPEN && now_ms - s->open_since_ms >= SESSION_QUIET_MS) {
 		log_info("Redis is back");
 		s->reason[0] = '\0';
 	}
@@ -345,8 +361,7 @@ struct session *session_new(struct loop *loop, const struct redis_address *addre
 	struct session *s = alloc_zeroed(1, sizeof(*s));
 	struct redis_events redis_events = {on_connected, on_closed, no_push, s};
 	s->loop = loop;
-	s->open_ms = loop->now_ms;
-	s->refused_ms = -SESSION_QUIET_MS;
+	s->last_open_ms = loop->now_ms;
 	s->pause_ms = SESSION_RETRY_MS;
 	s->lease = lease;
 	s->events = *events;

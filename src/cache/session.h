@@ -4,8 +4,8 @@
  *     AWAY -> CONNECTING    the next try is due; at once after a session that was open
  *     CONNECTING -> OPENING the connection is open: who is it (INFO), scripts are loaded, everything is invalidated, a write is tried
  *     OPENING -> OPEN       all of it went well
- *     (any) -> AWAY         the connection ended: the next try is at once; or something came that cannot be: after a pause,
- *                           and the reason is logged once
+ *     (any) -> AWAY         a session that was open is opened anew at once, and only what ends it again soon after waits; a try that
+ *                           failed waits ever longer. What lasts is logged
  *
  * A Redis that was away may hold a page that should have been deleted: whoever opens a session invalidates first, so whatever
  * could not be invalidated is paid for with the next opening. Open, the session writes twice a second (a server that answers
@@ -54,6 +54,9 @@ void session_call(struct session *s, enum lease_script script, const struct slic
 
 /* Something came that cannot be: begin anew. */
 void session_reset(struct session *s, const char *reason);
+
+/* The machine goes, and says so as far as that can be done without waiting: others need not wait for it any more. */
+void session_leave(struct session *s);
 
 /* Does what is due, sends what is queued. Returns in how many ms it has to be called again. */
 int session_tend(struct session *s);

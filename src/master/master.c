@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/random.h"
 #include "master/scoreboard.h"
 #include "master/spawn.h"
 
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -200,15 +200,6 @@ static int open_signals(struct master *m, struct err *err)
 
 /* ---- children */
 
-/* ± 20 %, so that workers that died together do not come back together. */
-static int64_t jitter(int64_t ms)
-{
-	uint8_t random;
-	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
-		random = 128;
-	return ms * 4 / 5 + ms * 2 / 5 * random / 255;
-}
-
 static void back_off(struct child *c, int64_t now_ms)
 {
 	int64_t max_ms = c->kind->backoff_max_ms;
@@ -216,7 +207,9 @@ static void back_off(struct child *c, int64_t now_ms)
 	for (unsigned i = 0; i < c->failures && delay_ms < max_ms; i++)
 		delay_ms *= 2;
 	c->failures++;
-	c->retry_ms = now_ms + jitter(delay_ms < max_ms ? delay_ms : max_ms);
+	int64_t pause_ms = delay_ms < max_ms ? delay_ms : max_ms;
+	/* Those that died together do not come back together. */
+	c->retry_ms = now_ms + random_between(pause_ms * 4 / 5, pause_ms * 6 / 5);
 }
 
 static void log_death(const struct child *c, pid_t pid, int status, const char *consequence)
