@@ -360,7 +360,7 @@ static void test_name(void **state)
 	(void)state;
 	struct fake f;
 	struct fixture_client c;
-	fake_start(&f, "localhost", SLICE("+PONG\r\n"), false);
+	fake_start(&f, "here.test", SLICE("+PONG\r\n"), false);
 	fixture_client_open(&c, f.uri);
 	fixture_client_free(&c);
 	fake_stop(&f);
@@ -370,6 +370,7 @@ static void test_name(void **state)
 static const struct {
 	const char *name, *addresses[3];
 } names[] = {
+    {"here.test",    {"127.0.0.1"}				},
     {"refused.test", {"127.0.0.2", "255.255.255.255", "127.0.0.1"}},
     {"slow.test",    {"127.0.0.2", "127.0.0.1"}                   },
 };
@@ -446,7 +447,7 @@ static void test_close_while_looking_up(void **state)
 	(void)state;
 	struct fake f;
 	struct fixture_client c;
-	fake_start(&f, "localhost", SLICE("+PONG\r\n"), false);
+	fake_start(&f, "here.test", SLICE("+PONG\r\n"), false);
 	fixture_client_init(&c, f.uri, NULL);
 	for (unsigned i = 1; i <= 20; i++) {
 		redis_connect(c.redis, FIXTURE_DEADLINE_MS);
