@@ -13,7 +13,7 @@ enum {
 	SHA_BYTES = 40,
 	REASON_BYTES = 256,
 	SESSION_RETRY_MAX_MS = 400,
-	SESSION_REFUSALS_MAX = 3,
+	SESSION_REFUSALS_MAX = 10,
 	SESSION_QUIET_MS = 3000, /* open for that long, it is back */
 };
 
