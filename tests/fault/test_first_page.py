@@ -28,7 +28,7 @@ from harness.waiting import SLOW, SOAK_SECONDS, Stopwatch, wait_until
 from harness.wire import request_bytes
 
 ASK = request_bytes("GET", "/todo")
-INTENT_S, GRACE_S = 5.0, 2.0
+INTENT_S, GRACE_S, LINK_LEASE_S = 5.0, 2.0, 0.05
 IS_LONG = SOAK_SECONDS >= 60
 
 
@@ -138,6 +138,19 @@ def test_machines_of_different_modes_see_each_others_writes(machines):
     for number in range(30):
         warm_up(*both)
         check_all_show(both[number % 2].post(f"todo {number}"), *both)
+
+
+def test_a_writer_waits_until_nobody_elsewhere_vouches_for_an_older_page(machines):
+    one, other = both = machines("auto", "auto")
+    warm_up(*both)
+
+    def seconds_to_post(content):
+        watch = Stopwatch()
+        one.post(content)
+        return watch.seconds
+    assert min(seconds_to_post(f"todo {number}") for number in range(5)) >= LINK_LEASE_S
+    other.daemon.stop()  # and says so
+    wait_until(lambda: seconds_to_post("alone") < LINK_LEASE_S, "a writer alone does not wait", 5 * SLOW)
 
 
 # ---- writers that die ----------------------------------------------------------------------------------
