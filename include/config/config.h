@@ -65,6 +65,9 @@ void config_release(struct config *c, struct config_sources *s);
  * "TODOD_WORKERS", "--workers" or "default"; a view, valid until config_release. */
 const char *config_place(const struct config_sources *s, const char *key);
 
+/* Is the first page kept in a Redis? */
+bool config_has_redis(const struct config *c);
+
 /* Every key, its value and where it came from, in the format of the file; passwords in URIs are masked. */
 void config_dump(const struct config *c, const struct config_sources *s, FILE *out);
 

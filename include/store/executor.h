@@ -47,6 +47,15 @@ struct job {
 	struct job *prev, *next; /* the executor's */
 };
 
+struct job_list {
+	struct job *head, *tail;
+	size_t count;
+};
+
+/* Through prev and next: a job is in one list at a time. */
+void job_list_append(struct job_list *list, struct job *job);
+void job_list_remove(struct job_list *list, struct job *job);
+
 /* Returns owned. */
 struct job *job_new(enum job_kind kind, uint64_t owner);
 void job_free(struct job *job); /* accepts NULL */

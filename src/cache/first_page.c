@@ -6,10 +6,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-struct job_list {
-	struct job *head, *tail;
-};
-
 struct first_page {
 	struct page_memory *memory;
 	unsigned worker;
@@ -36,25 +32,10 @@ struct first_page {
 
 /* ---- lists */
 
-static void list_append(struct job_list *list, struct job *job)
-{
-	job->next = NULL;
-	job->prev = list->tail;
-	*(job->prev ? &job->prev->next : &list->head) = job;
-	list->tail = job;
-}
-
-static void list_remove(struct job_list *list, struct job *job)
-{
-	*(job->prev ? &job->prev->next : &list->head) = job->next;
-	*(job->next ? &job->next->prev : &list->tail) = job->prev;
-	job->prev = job->next = NULL;
-}
-
 static void list_free(struct job_list *list)
 {
 	for (struct job *job; (job = list->head);) {
-		list_remove(list, job);
+		job_list_remove(list, job);
 		job_free(job);
 	}
 }
@@ -128,7 +109,7 @@ void first_page_park(struct first_page *fp, struct job *job)
 		page_set_waiting(fp->memory, fp->worker, true);
 	job->wanted = page_want(fp->memory);
 	job->is_parked = true;
-	list_append(&fp->parked, job);
+	job_list_append(&fp->parked, job);
 	fp->has_news = true;
 }
 
@@ -190,7 +171,7 @@ static void collect_parked(struct first_page *fp, struct job_list *done)
 		for (struct job *job; (job = parked->head) && job->wanted <= to;) {
 			first_page_unpark(fp, job);
 			job->status = job->wanted <= o.served_to ? STORE_OK : STORE_UNAVAILABLE;
-			list_append(done, job);
+			job_list_append(done, job);
 		}
 		if (o.page)
 			page_copy(&fp->answer, o.page);
@@ -270,7 +251,7 @@ bool first_page_hold(struct first_page *fp, struct job *job)
 	if (is_up_to(job->commit, fp->released))
 		return false;
 	job->is_parked = true;
-	list_append(&fp->held, job);
+	job_list_append(&fp->held, job);
 	return true;
 }
 
@@ -282,7 +263,7 @@ static void collect_held(struct first_page *fp, struct job_list *done)
 		if (!is_up_to(job->commit, fp->released))
 			continue;
 		first_page_unpark(fp, job);
-		list_append(done, job);
+		job_list_append(done, job);
 	}
 }
 
@@ -291,7 +272,7 @@ static void collect_held(struct first_page *fp, struct job_list *done)
 void first_page_unpark(struct first_page *fp, struct job *job)
 {
 	assert(job->is_parked);
-	list_remove(job->kind == JOB_WRITE ? &fp->held : &fp->parked, job);
+	job_list_remove(job->kind == JOB_WRITE ? &fp->held : &fp->parked, job);
 	job->is_parked = false;
 	job->state = JOB_DONE;
 	if (job->kind != JOB_WRITE && !fp->parked.head)
@@ -300,7 +281,7 @@ void first_page_unpark(struct first_page *fp, struct job *job)
 
 struct job *first_page_collect(struct first_page *fp)
 {
-	struct job_list done = {NULL, NULL};
+	struct job_list done = {NULL, NULL, 0};
 	page_bell_quiet(first_page_fd(fp));
 	collect_held(fp, &done);
 	collect_parked(fp, &done);

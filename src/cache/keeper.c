@@ -290,14 +290,14 @@ static int open_signals(struct keeper *k, struct err *err)
 static int open_cache(struct keeper *k, struct err *err)
 {
 	const char *cache = k->config->cache;
-	bool is_local = strcmp(cache, "local") == 0, is_off = strcmp(cache, "off") == 0;
-	k->has_redis = !is_local && !is_off;
+	bool is_local = strcmp(cache, "local") == 0;
+	k->has_redis = config_has_redis(k->config);
 	k->vouches = k->has_redis && k->config->cache_mode == CONFIG_CACHE_AUTO;
 	page_keeper_begins(k->memory);
 	page_set_link_until(k->memory, is_local ? INT64_MAX : 0);
-	page_set_cache_state(k->memory, is_local ? PAGE_CACHE_LOCAL
-					: is_off ? PAGE_CACHE_OFF
-						 : PAGE_CACHE_AWAY);
+	page_set_cache_state(k->memory, is_local       ? PAGE_CACHE_LOCAL
+					: k->has_redis ? PAGE_CACHE_AWAY
+						       : PAGE_CACHE_OFF);
 	return k->has_redis ? redis_address_parse(&k->address, cache, err) : 0;
 }
 

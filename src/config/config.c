@@ -461,3 +461,8 @@ void config_dump(const struct config *c, const struct config_sources *s, FILE *o
 		buf_release(&value);
 	}
 }
+
+bool config_has_redis(const struct config *c)
+{
+	return strcmp(c->cache, "local") != 0 && strcmp(c->cache, "off") != 0;
+}

@@ -24,11 +24,6 @@ enum lane_kind { LANE_READ, LANE_WRITE, LANE_DELETE, LANES };
 
 static const char *const lane_names[LANES] = {"reading", "writing", "deleting"};
 
-struct job_list {
-	struct job *head, *tail;
-	size_t count;
-};
-
 struct lane {
 	struct executor *executor;
 	enum lane_kind kind;
@@ -77,7 +72,7 @@ void job_free(struct job *job)
 	free(job);
 }
 
-static void list_append(struct job_list *list, struct job *job)
+void job_list_append(struct job_list *list, struct job *job)
 {
 	job->next = NULL;
 	job->prev = list->tail;
@@ -86,7 +81,7 @@ static void list_append(struct job_list *list, struct job *job)
 	list->count++;
 }
 
-static void list_remove(struct job_list *list, struct job *job)
+void job_list_remove(struct job_list *list, struct job *job)
 {
 	*(job->prev ? &job->prev->next : &list->head) = job->next;
 	*(job->next ? &job->next->prev : &list->tail) = job->prev;
@@ -98,7 +93,7 @@ static struct job *list_take(struct job_list *list)
 {
 	struct job *job = list->head;
 	if (job)
-		list_remove(list, job);
+		job_list_remove(list, job);
 	return job;
 }
 
@@ -107,9 +102,9 @@ static struct job *list_take(struct job_list *list)
 /* Under the lane's lock. */
 static void start(struct lane *lane, struct job *job, struct job_list *batch)
 {
-	list_remove(&lane->queue, job);
+	job_list_remove(&lane->queue, job);
 	job->state = JOB_RUNNING;
-	list_append(batch, job);
+	job_list_append(batch, job);
 }
 
 static bool is_same_page(const struct store_page_query *a, const struct store_page_query *b)
@@ -261,13 +256,13 @@ static void finish(struct lane *lane, struct job_list *batch)
 			continue;
 		}
 		job->state = JOB_DONE;
-		list_append(&done, job);
+		job_list_append(&done, job);
 	}
 	if (done.count > 0) {
 		pthread_mutex_lock(&ex->done_lock);
 		bool was_empty = ex->done.count == 0;
 		while ((job = list_take(&done)))
-			list_append(&ex->done, job);
+			job_list_append(&ex->done, job);
 		pthread_mutex_unlock(&ex->done_lock);
 		uint64_t one = 1;
 		if (was_empty && write(ex->event_fd, &one, sizeof(one)) != sizeof(one))
@@ -388,7 +383,7 @@ bool executor_submit(struct executor *ex, struct job *job)
 	}
 	if (taken) {
 		job->state = JOB_QUEUED;
-		list_append(&lane->queue, job);
+		job_list_append(&lane->queue, job);
 		lane->to_wake++;
 	}
 	pthread_mutex_unlock(&lane->lock);
@@ -417,7 +412,7 @@ enum job_fate executor_abandon(struct executor *ex, struct job *job)
 	enum job_fate fate = JOB_COLLECTABLE;
 	pthread_mutex_lock(&lane->lock);
 	if (job->state == JOB_QUEUED) {
-		list_remove(&lane->queue, job);
+		job_list_remove(&lane->queue, job);
 		fate = JOB_NOT_BEGUN;
 	} else if (job->state == JOB_RUNNING) {
 		job->state = JOB_ABANDONED;

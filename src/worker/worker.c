@@ -281,11 +281,10 @@ static struct store_settings store_settings(const struct process *p)
 
 static struct first_page *open_first_page(const struct worker *w)
 {
-	const struct config *config = w->config;
 	const struct first_page_settings settings = {
 	    .memory = w->process->shared,
 	    .worker = w->process->index,
-	    .has_redis = strcmp(config->cache, "local") != 0 && strcmp(config->cache, "off") != 0,
+	    .has_redis = config_has_redis(w->config),
 	    .hold_max_ms = WORKER_HOLD_MAX_MS,
 	};
 	return first_page_new(&settings);

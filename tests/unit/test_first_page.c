@@ -4,6 +4,7 @@
  */
 #include "cache/first_page.h"
 
+#include "page_fixture.h"
 #include "store_fixture.h"
 #include "todo/todo_json.h"
 
@@ -680,22 +681,6 @@ static void test_progress_keeps_writes_held(void **state)
 	page_set_invalidated(m, 0, page_committed(m, 0));
 	collect_none(b);
 	assert_false(page_is_writing(m));
-}
-
-/* Sets the word behind page_committed. */
-static void poke_committed(struct page_memory *m, unsigned worker, uint32_t value)
-{
-	uint32_t last = page_write_committed(m, worker);
-	for (size_t at = 0; at < m->shm.size; at += sizeof(last)) {
-		_Atomic uint32_t *word = (_Atomic uint32_t *)((char *)m->shm.addr + at);
-		if (atomic_load(word) != last)
-			continue;
-		atomic_store(word, value);
-		if (page_committed(m, worker) == value)
-			return;
-		atomic_store(word, last);
-	}
-	fail();
 }
 
 static void test_numbers_run_over(void **state)

@@ -5,14 +5,13 @@
 #include "cache/page_memory.h"
 
 #include "base/clock.h"
+#include "page_fixture.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -20,8 +19,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { WORKERS = 5, DEADLINE_MS = 20000, RUN_MS = 2000 };
 
@@ -191,22 +188,6 @@ static void test_doubt(void **state)
 }
 
 /* ---- numbers */
-
-/* Another process may have written anything: finds the word behind page_committed, and sets it. */
-static void poke_committed(struct page_memory *m, unsigned worker, uint32_t value)
-{
-	uint32_t last = page_write_committed(m, worker);
-	for (size_t at = 0; at < m->shm.size; at += sizeof(last)) {
-		_Atomic uint32_t *word = (_Atomic uint32_t *)((char *)m->shm.addr + at);
-		if (atomic_load(word) != last)
-			continue;
-		atomic_store(word, value);
-		if (page_committed(m, worker) == value)
-			return;
-		atomic_store(word, last);
-	}
-	fail();
-}
 
 static void test_commit_numbers(void **state)
 {
