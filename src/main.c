@@ -57,12 +57,14 @@ static int open_listeners(const struct config *config, struct listener *listener
 
 static void worker_is_reaped(const struct process *p)
 {
-	page_reap_worker(p->shared, p->index);
+	const struct worker_shared *shared = p->shared;
+	page_reap_worker(shared->pages, p->index);
 }
 
 static int run_master(const struct config *config, unsigned worker_count, struct page_memory *memory,
 		      struct err *err)
 {
+	struct worker_shared shared = {.pages = memory};
 	const struct process_kind set_up = {
 	    .name = "set-up",
 	    .run = worker_set_up_store,
@@ -76,6 +78,7 @@ static int run_master(const struct config *config, unsigned worker_count, struct
 	    .count = 1,
 	    .beat_timeout_ms = KEEPER_BEAT_TIMEOUT_MS,
 	    .backoff_max_ms = KEEPER_BACKOFF_MAX_MS,
+	    .shared = memory,
 	};
 	const struct process_kind worker = {
 	    .name = "worker",
@@ -84,6 +87,7 @@ static int run_master(const struct config *config, unsigned worker_count, struct
 	    .listens = true,
 	    .beat_timeout_ms = config->worker_timeout_s * 1000,
 	    .backoff_max_ms = WORKER_BACKOFF_MAX_MS,
+	    .shared = &shared,
 	    .reaped = worker_is_reaped,
 	};
 	const struct process_kind kinds[] = {set_up, keeper, worker};
@@ -92,7 +96,6 @@ static int run_master(const struct config *config, unsigned worker_count, struct
 	    .kinds = kinds,
 	    .kind_count = sizeof(kinds) / sizeof(kinds[0]),
 	    .config = config,
-	    .shared = memory,
 	    .kept_fds = memory->bells,
 	    .kept_count = memory->bell_count,
 	    .log_level = (enum log_level)config->log_level,

@@ -35,7 +35,8 @@ struct process {
 	int *listener_fds; /* owned by the process: it closes them when it drains */
 	size_t listener_count;
 	const void *config; /* what main.c gave the master to hand on, */
-	void *shared;       /* and memory that all processes share: the master does not know what is in it */
+	void *
+	    shared; /* and what is for its kind: memory that processes share. The master does not know what is in it */
 };
 
 /* Says "alive": ten times a second, or be replaced. */

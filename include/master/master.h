@@ -43,6 +43,7 @@ struct process_kind {
 	bool listens;             /* gets the listeners, says when it is ready */
 	uint32_t beat_timeout_ms; /* killed and replaced when it has not beaten for so long; 0: not watched */
 	uint32_t backoff_max_ms;  /* between a death and its replacement, at most */
+	void *shared;             /* handed on to each: memory that they share with others */
 
 	/* In the master, right after one has ended and before it is replaced; NULL: nothing. */
 	void (*reaped)(const struct process *p);
@@ -52,7 +53,6 @@ struct master_settings {
 	const struct process_kind *kinds;
 	size_t kind_count;
 	const void *config;  /* handed on to every process */
-	void *shared;        /* likewise */
 	const int *kept_fds; /* descriptors that every process keeps, beside its listeners */
 	size_t kept_count;
 	enum log_level log_level;

@@ -12,7 +12,14 @@
 
 #include "base/process.h"
 
-/* Returns the exit code of the process, for _exit(2). p->config is a struct config. */
+struct page_memory;
+
+/* What the workers share: process.shared of each. All borrowed. */
+struct worker_shared {
+	struct page_memory *pages;
+};
+
+/* Returns the exit code of the process, for _exit(2). p->config is a struct config, p->shared a struct worker_shared. */
 int worker_run(struct process *p);
 
 /* The set-up process: makes schema and index, and returns EXIT_CODE_OK when they are there,

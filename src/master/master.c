@@ -410,7 +410,7 @@ static void fill_children(struct master *m)
 			    .listener_fds = m->listener_fds,
 			    .listener_count = settings->listener_count,
 			    .config = settings->config,
-			    .shared = settings->shared,
+			    .shared = settings->kinds[i].shared,
 			};
 		}
 }

@@ -30,6 +30,7 @@ enum {
 struct worker {
 	struct process *process;
 	const struct config *config;
+	const struct worker_shared *shared;
 	struct loop loop;
 	struct watch signals, lifeline, results, bell;
 	struct server *server;
@@ -249,8 +250,7 @@ static int after_events(void *arg)
 static size_t max_connections(const struct worker *w)
 {
 	const struct config *config = w->config;
-	const struct page_memory *memory = w->process->shared;
-	size_t spare = WORKER_SPARE_DESCRIPTORS + memory->bell_count;
+	size_t spare = WORKER_SPARE_DESCRIPTORS + w->shared->pages->bell_count;
 	struct rlimit limit = {1024, 1024};
 	(void)getrlimit(RLIMIT_NOFILE, &limit);
 	size_t room = limit.rlim_cur > spare + WORKER_MIN_CONNECTIONS ? (size_t)limit.rlim_cur - spare
@@ -282,7 +282,7 @@ static struct store_settings store_settings(const struct process *p)
 static struct first_page *open_first_page(const struct worker *w)
 {
 	const struct first_page_settings settings = {
-	    .memory = w->process->shared,
+	    .memory = w->shared->pages,
 	    .worker = w->process->index,
 	    .has_redis = config_has_redis(w->config),
 	    .hold_max_ms = WORKER_HOLD_MAX_MS,
@@ -360,7 +360,7 @@ int worker_run(struct process *p)
 	    worker; /* static, so that a leak checker sees what store threads that hang still use */
 	struct worker *w = &worker;
 	struct err err;
-	*w = (struct worker){.process = p, .config = p->config};
+	*w = (struct worker){.process = p, .config = p->config, .shared = p->shared};
 	if (open_worker(w, &err) != 0) {
 		log_error("%s", err.text);
 		return err.code;
