@@ -16,6 +16,48 @@
 struct first_page;
 struct representations;
 
+/* What response.route, .store and .cache mean: for logs and counters. */
+enum api_route {
+	API_ROUTE_NONE, /* a path that nobody serves, a method that it does not take, or no request at all */
+	API_ROUTE_OPTIONS,
+	API_ROUTE_INDEX,
+	API_ROUTE_LIST,
+	API_ROUTE_CREATE,
+	API_ROUTE_GET,
+	API_ROUTE_FINISH,
+	API_ROUTE_DELETE,
+	API_ROUTE_LIVE,
+	API_ROUTE_READY,
+	API_ROUTES,
+};
+
+enum api_store {
+	API_STORE_NONE, /* it was not asked for this */
+	API_STORE_OK,
+	API_STORE_NOT_FOUND,
+	API_STORE_UNAVAILABLE,
+	API_STORE_FULL,
+	API_STORE_UNKNOWN,
+	API_STORE_LATE,    /* it had not answered when the request had waited long enough */
+	API_STORE_REFUSED, /* not asked: too many wait already, or it is away */
+	API_STORES,
+};
+
+enum api_cache {
+	API_CACHE_NONE,
+	API_CACHE_HIT,
+	API_CACHE_MISS,
+	API_CACHE_REDIS, /* a miss here, a hit there */
+	API_CACHE_STALE,
+	API_CACHE_BYPASS, /* a list that is not kept */
+	API_CACHES,
+};
+
+/* In lower case, e.g. "list", "not_found", "hit"; "-" for NONE. */
+const char *api_route_name(unsigned route);
+const char *api_store_name(unsigned store);
+const char *api_cache_name(unsigned cache);
+
 struct api {
 	const struct config *config;   /* borrowed */
 	struct executor *executor;     /* borrowed */

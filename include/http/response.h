@@ -28,6 +28,8 @@ struct response {
 	struct buf location, link; /* owned, kept for the next answer */
 	struct buf body;           /* owned */
 	struct slice shared_body;  /* sent instead of `body` when its data is not NULL */
+	/* For logs and counters, not for the client: what it means only who sets it knows. */
+	uint8_t route, store, cache;
 	struct slice
 	    ready; /* what response_prepare made of all the above, sent as it is where it suits; empty: none */
 };
@@ -51,8 +53,8 @@ struct response_context {
 	bool keep_alive;  /* what the request allows; `close` in the response overrides it */
 };
 
-/* Appends the bytes of the answer to out. */
-void response_write(const struct response *res, const struct response_context *context, struct buf *out);
+/* Appends the bytes of the answer to out. Returns how many of them are its body. */
+size_t response_write(const struct response *res, const struct response_context *context, struct buf *out);
 
 /* Appends the whole answer as it is in the common case: to a GET in an HTTP/1.1 connection that lives on. As `ready` of the
  * same response it needs but the present Date. */

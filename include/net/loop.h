@@ -32,7 +32,8 @@ struct loop_hooks {
 
 struct loop {
 	int epoll_fd;
-	int64_t now_ms; /* monotonic, read once per batch of events */
+	int64_t now_ns; /* monotonic, read once per batch of events; */
+	int64_t now_ms; /* the same */
 	int64_t next_tick_ms;
 	bool stopped;
 	struct loop_hooks hooks;

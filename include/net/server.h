@@ -5,6 +5,7 @@
 #ifndef NET_SERVER_H
 #define NET_SERVER_H
 
+#include "base/ip.h"
 #include "http/request.h"
 #include "http/response.h"
 #include "net/loop.h"
@@ -19,6 +20,15 @@ struct server;
  * known to be stale. */
 struct ticket {
 	uint32_t slot, generation;
+};
+
+/* A request and its answer, whose bytes have just been made. */
+struct exchange {
+	const struct response *res;
+	const struct ip *peer; /* of the connection */
+	struct slice note;     /* what `note` appended; empty too for what could not be read as a request */
+	size_t body_bytes;     /* of the answer, as sent: 0 for HEAD */
+	int64_t latency_ns;    /* from the wake in which its last byte was read to its answer */
 };
 
 /* What the server asks of those who know what requests mean. `arg` is the same everywhere. */
@@ -38,6 +48,12 @@ struct server_handler {
 
 	/* Tells the other workers how many connections this one has; returns the mean of all. */
 	size_t (*balance)(void *arg, size_t connections);
+
+	/* A request has come whole, and is about to be handled: what is appended to *note is kept until it is answered. NULL: nothing. */
+	void (*note)(void *arg, const struct request *req, const struct ip *peer, struct buf *note);
+
+	/* Every answer, also those that the server makes itself: to what is no request, or came too slowly. */
+	void (*answered)(void *arg, const struct exchange *exchange);
 
 	/* The client of `pending` has gone; nobody waits for an answer any more. */
 	void (*abandon)(void *arg, void *pending);

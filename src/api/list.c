@@ -201,6 +201,7 @@ void list_answer(struct api *api, struct job *job, struct response *res)
 	res->status = 200;
 	res->type = RESPONSE_JSON;
 	res->fields = SLICE("Cache-Control: no-cache\r\n");
+	res->cache = API_CACHE_BYPASS;
 	res->cache_status = SLICE("todod; fwd=bypass");
 	res->shared_body = todo_page_json(page);
 	if (!page->has_more || page->count == 0)

@@ -119,13 +119,20 @@ static struct representation *gzip_of(struct representations *reps, const struct
 }
 
 /* RFC 9211. */
-static struct slice cache_status(const struct page *page, bool has_waited)
+static const char *const cache_status[API_CACHES] = {
+    [API_CACHE_HIT] = "todod; hit",
+    [API_CACHE_MISS] = "todod; fwd=miss",
+    [API_CACHE_REDIS] = "todod; hit; detail=redis",
+    [API_CACHE_STALE] = "todod; hit; fwd=stale",
+};
+
+static enum api_cache cache_outcome(const struct page *page, bool has_waited)
 {
 	if (page->is_stale)
-		return SLICE("todod; hit; fwd=stale");
+		return API_CACHE_STALE;
 	if (!has_waited)
-		return SLICE("todod; hit");
-	return page->source == PAGE_FROM_REDIS ? SLICE("todod; hit; detail=redis") : SLICE("todod; fwd=miss");
+		return API_CACHE_HIT;
+	return page->source == PAGE_FROM_REDIS ? API_CACHE_REDIS : API_CACHE_MISS;
 }
 
 static uint32_t age_s(const struct page *page)
@@ -143,7 +150,8 @@ void representations_answer(struct representations *reps, const struct page *pag
 	if (!rep)
 		rep = identity_of(reps, page);
 
-	res->cache_status = cache_status(page, request->has_waited);
+	res->cache = (uint8_t)cache_outcome(page, request->has_waited);
+	res->cache_status = slice_of(cache_status[res->cache]);
 	res->has_age = page->is_stale;
 	res->age_s = page->is_stale ? age_s(page) : 0;
 	if (request->if_none_match.len > 0 &&

@@ -10,22 +10,25 @@
 
 enum { ROUTE_SEGMENTS_MAX = 3, ROUTE_ENDPOINTS_MAX = 2, ROUTE_PATH_MAX_BYTES = HTTP_TARGET_MAX_BYTES };
 
+/* clang-format off */
 /* A segment ":id" stands for any UUID; what else is there makes the path one that nobody serves. */
 static const struct route {
 	const char *segments[ROUTE_SEGMENTS_MAX];
 	struct {
 		enum http_method method;
 		endpoint_fn *handle;
+		enum api_route route;
 	} endpoints[ROUTE_ENDPOINTS_MAX];
 	const char *allow;
 } routes[] = {
-    {{"index"},		 {{HTTP_GET, health_index}},                           "GET, HEAD, OPTIONS"        },
-    {{"todo"},		  {{HTTP_GET, list_todos}, {HTTP_POST, todos_create}},  "GET, HEAD, POST, OPTIONS"  },
-    {{"todo", ":id"},           {{HTTP_GET, todos_get}, {HTTP_DELETE, todos_delete}}, "GET, HEAD, DELETE, OPTIONS"},
-    {{"todo", ":id", "finish"}, {{HTTP_PUT, todos_finish}},                           "PUT, OPTIONS"              },
-    {{"healthz"},               {{HTTP_GET, health_live}},                            "GET, HEAD, OPTIONS"        },
-    {{"readyz"},                {{HTTP_GET, health_ready}},                           "GET, HEAD, OPTIONS"        },
+    {{"index"}, {{HTTP_GET, health_index, API_ROUTE_INDEX}}, "GET, HEAD, OPTIONS"},
+    {{"todo"}, {{HTTP_GET, list_todos, API_ROUTE_LIST}, {HTTP_POST, todos_create, API_ROUTE_CREATE}}, "GET, HEAD, POST, OPTIONS"},
+    {{"todo", ":id"}, {{HTTP_GET, todos_get, API_ROUTE_GET}, {HTTP_DELETE, todos_delete, API_ROUTE_DELETE}}, "GET, HEAD, DELETE, OPTIONS"},
+    {{"todo", ":id", "finish"}, {{HTTP_PUT, todos_finish, API_ROUTE_FINISH}}, "PUT, OPTIONS"},
+    {{"healthz"}, {{HTTP_GET, health_live, API_ROUTE_LIVE}}, "GET, HEAD, OPTIONS"},
+    {{"readyz"}, {{HTTP_GET, health_ready, API_ROUTE_READY}}, "GET, HEAD, OPTIONS"},
 };
+/* clang-format on */
 
 enum { ROUTES = sizeof(routes) / sizeof(routes[0]) };
 
@@ -69,6 +72,7 @@ static void answer_options(struct response *res, const char *allow)
 {
 	res->status = 204;
 	res->type = RESPONSE_NO_BODY;
+	res->route = API_ROUTE_OPTIONS;
 	res->allow = slice_of(allow);
 }
 
@@ -106,8 +110,10 @@ static endpoint_fn *find_endpoint(struct call *call)
 	call->query = target.query;
 	for (size_t i = 0; i < ROUTE_ENDPOINTS_MAX; i++)
 		if (route->endpoints[i].handle &&
-		    route->endpoints[i].method == (method == HTTP_HEAD ? HTTP_GET : method))
+		    route->endpoints[i].method == (method == HTTP_HEAD ? HTTP_GET : method)) {
+			res->route = (uint8_t)route->endpoints[i].route;
 			return route->endpoints[i].handle;
+		}
 	response_problem(res, 405, "this path takes other methods: see the field Allow");
 	res->allow = slice_of(route->allow);
 	return NULL;
@@ -142,11 +148,38 @@ struct job *call_submit(struct call *call, struct job *job)
 		return job;
 	job_free(job);
 	answer_unavailable(call->res, "the store is away or overloaded; nothing was done");
+	call->res->store = API_STORE_REFUSED;
 	return NULL;
+}
+
+static enum api_route route_of(const struct job *job)
+{
+	static const uint8_t writes[] = {
+	    [STORE_INSERT] = API_ROUTE_CREATE,
+	    [STORE_FINISH] = API_ROUTE_FINISH,
+	    [STORE_DELETE] = API_ROUTE_DELETE,
+	};
+	switch (job->kind) {
+	case JOB_PAGE: return API_ROUTE_LIST;
+	case JOB_GET: return API_ROUTE_GET;
+	case JOB_PING: return API_ROUTE_READY;
+	case JOB_WRITE: return writes[job->write.kind];
+	case JOB_ID: break;
+	}
+	return API_ROUTE_NONE;
 }
 
 void api_answer(struct api *api, struct job *job, struct response *res)
 {
+	static const uint8_t outcomes[] = {
+	    [STORE_OK] = API_STORE_OK,
+	    [STORE_NOT_FOUND] = API_STORE_NOT_FOUND,
+	    [STORE_UNAVAILABLE] = API_STORE_UNAVAILABLE,
+	    [STORE_FULL] = API_STORE_FULL,
+	    [STORE_UNKNOWN] = API_STORE_UNKNOWN,
+	};
+	res->route = (uint8_t)route_of(job);
+	res->store = outcomes[job->status];
 	if (job->kind == JOB_PING)
 		health_answer_ready(api, job, res);
 	else
@@ -155,6 +188,7 @@ void api_answer(struct api *api, struct job *job, struct response *res)
 
 static void answer_late(const struct api *api, enum job_kind kind, bool has_begun, struct response *res)
 {
+	res->store = API_STORE_LATE;
 	if (kind == JOB_PING)
 		health_answer_ready(api, NULL, res);
 	else if (kind == JOB_WRITE && has_begun)
@@ -178,6 +212,7 @@ static bool expire_parked(struct api *api, struct job *job, struct response *res
 bool api_expire(struct api *api, struct job *job, struct response *res)
 {
 	enum job_kind kind = job->kind;
+	res->route = (uint8_t)route_of(job);
 	if (job->is_parked)
 		return expire_parked(api, job, res);
 	enum job_fate fate = executor_abandon(api->executor, job);

@@ -127,7 +127,7 @@ static bool is_common_case(const struct response *res, const struct response_con
 	return context->minor == 1 && context->keep_alive && !context->head_only && !res->close;
 }
 
-void response_write(const struct response *res, const struct response_context *context, struct buf *out)
+size_t response_write(const struct response *res, const struct response_context *context, struct buf *out)
 {
 	static const char *const content_types[] = {
 	    [RESPONSE_JSON] = "\r\nContent-Type: application/json\r\nContent-Length: ",
@@ -136,13 +136,13 @@ void response_write(const struct response *res, const struct response_context *c
 	const struct status *status = status_find(res->status);
 	/* Without a length, only these end with their head (RFC 9112 section 6.3). */
 	assert(status && (res->type == RESPONSE_NO_BODY) == (res->status == 204 || res->status == 304));
+	struct slice body = res->shared_body.data ? res->shared_body : buf_slice(&res->body);
 	if (res->ready.len > 0 && is_common_case(res, context)) {
 		size_t begin = out->len;
 		buf_append_slice(out, res->ready);
 		memcpy(out->data + begin + strlen(status->line), context->date, HTTP_DATE_BYTES);
-		return;
+		return body.len;
 	}
-	struct slice body = res->shared_body.data ? res->shared_body : buf_slice(&res->body);
 
 	buf_reserve(out,
 		    512 + res->location.len + res->link.len + res->allow.len + res->fields.len + body.len);
@@ -167,8 +167,10 @@ void response_write(const struct response *res, const struct response_context *c
 	else if (context->minor == 0)
 		buf_append_slice(out, SLICE("Connection: keep-alive\r\n"));
 	buf_append_slice(out, SLICE("\r\n"));
-	if (res->type != RESPONSE_NO_BODY && !context->head_only)
-		buf_append_slice(out, body);
+	if (res->type == RESPONSE_NO_BODY || context->head_only)
+		return 0;
+	buf_append_slice(out, body);
+	return body.len;
 }
 
 void response_prepare(const struct response *res, struct buf *out)
@@ -177,7 +179,7 @@ void response_prepare(const struct response *res, struct buf *out)
 	response_format_date(0, date);
 	struct response_context context = {.date = date, .minor = 1, .keep_alive = true};
 	assert(res->ready.len == 0 && is_common_case(res, &context));
-	response_write(res, &context, out);
+	(void)response_write(res, &context, out);
 }
 
 static void two_digits(char *at, int value)

@@ -16,6 +16,7 @@
  */
 #include "net/conn.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <assert.h>
@@ -43,10 +44,11 @@ static const uint32_t read_events = EPOLLIN | EPOLLRDHUP | EPOLLET;
 static void conn_ready(struct watch *w, uint32_t events);
 static void drop_out(struct conn *c);
 
-void conn_open(struct conn *c, int fd)
+void conn_open(struct conn *c, int fd, const struct sockaddr *peer)
 {
 	struct server *s = c->server;
 	c->watch = (struct watch){.ready = conn_ready, .fd = fd};
+	c->peer = ip_of_sockaddr(peer);
 	server_list_append(s, c, CONN_IDLE);
 	if (loop_add(s->loop, &c->watch, read_events) != 0)
 		conn_close(c, "epoll_ctl failed");
@@ -74,6 +76,7 @@ void conn_close(struct conn *c, const char *reason)
 	c->generation++;
 	input_drop(c);
 	drop_out(c);
+	buf_release(&c->note);
 	loop_remove(s->loop, &c->watch);
 	close(c->watch.fd);
 	c->watch.fd = -1;
@@ -84,7 +87,7 @@ void conn_close(struct conn *c, const char *reason)
 
 /* ---- answers */
 
-static void append_answer(struct conn *c, const struct response *res)
+static void append_answer(struct conn *c, const struct response *res, struct slice note, int64_t latency_ns)
 {
 	struct server *s = c->server;
 	struct response_context context = {
@@ -93,17 +96,24 @@ static void append_answer(struct conn *c, const struct response *res)
 	    .minor = c->minor,
 	    .keep_alive = c->keep_alive && !s->draining,
 	};
-	response_write(res, &context, &s->out);
+	struct exchange exchange = {
+	    .res = res,
+	    .peer = &c->peer,
+	    .note = note,
+	    .body_bytes = response_write(res, &context, &s->out),
+	    .latency_ns = latency_ns,
+	};
+	s->handler.answered(s->arg, &exchange);
 	if (res->close || !context.keep_alive)
 		c->closing = true;
 }
 
 /* The request cannot be told from what follows it, or was refused before its body came: answer, and read no
  * further. */
-static void append_refusal(struct conn *c, struct response *res)
+static void append_refusal(struct conn *c, struct response *res, struct slice note)
 {
 	res->close = true;
-	append_answer(c, res);
+	append_answer(c, res, note, 0);
 	c->lingers = true;
 }
 
@@ -175,7 +185,17 @@ static void refuse_bad(struct conn *c, const struct parser *p)
 	c->head_only = p->head_len > 0 && p->req.method == HTTP_HEAD;
 	c->minor = 1;
 	response_problem(&s->response, p->status, p->detail);
-	append_refusal(c, &s->response);
+	append_refusal(c, &s->response, SLICE(""));
+}
+
+/* Valid until the next one is taken. */
+static struct slice take_note(struct conn *c, const struct request *req)
+{
+	struct server *s = c->server;
+	buf_clear(&s->note);
+	if (s->handler.note)
+		s->handler.note(s->arg, req, &c->peer, &s->note);
+	return buf_slice(&s->note);
 }
 
 /* The head is here and asks whether the body may come (RFC 9110 section 10.1.1). */
@@ -185,7 +205,7 @@ static void answer_expectation(struct conn *c, const struct request *req)
 	response_reset(&s->response);
 	if (s->handler.refuse(s->arg, req, &s->response)) {
 		begin_answer(c, req);
-		append_refusal(c, &s->response);
+		append_refusal(c, &s->response, take_note(c, req));
 		return;
 	}
 	buf_append_slice(&s->out, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
@@ -199,12 +219,15 @@ static void handle(struct conn *c, const struct request *req)
 	if (c->state != CONN_IDLE)
 		server_list_append(s, c, CONN_IDLE); /* each request has time-outs of its own */
 	response_reset(&s->response);
+	struct slice note = take_note(c, req);
 	struct ticket ticket = {c->slot, ++c->generation};
 	if (s->handler.handle(s->arg, req, ticket, &s->response, &c->pending)) {
-		append_answer(c, &s->response);
+		append_answer(c, &s->response, note, s->processed_ns - s->loop->now_ns);
 		return;
 	}
 	assert(c->pending);
+	buf_append_slice(&c->note, note);
+	c->asked_ns = s->loop->now_ns;
 }
 
 /* Keeps the bytes of the message at `msg`, which the parser has seen (or not begun). */
@@ -228,6 +251,7 @@ static void process(struct conn *c, char *data, size_t len)
 	struct parser *p = c->input ? &c->input->parser : &s->parser;
 	if (!c->input)
 		parser_init(p, s->limits.body_max_bytes);
+	s->processed_ns = clock_monotonic_ns();
 	char *msg = data, *end = data + len;
 	bool blocked = false; /* bytes are left that could be parsed, but not now */
 	for (int requests = 0; msg < end && !c->closing && !blocked;) {
@@ -459,7 +483,8 @@ void conn_answer(struct conn *c, const struct response *res)
 {
 	c->pending = NULL;
 	c->generation++;
-	append_answer(c, res);
+	append_answer(c, res, buf_slice(&c->note), clock_monotonic_ns() - c->asked_ns);
+	buf_release(&c->note);
 	if (c->closing) {
 		c->lingers |= c->input || c->may_read;
 		input_drop(c);
@@ -476,7 +501,7 @@ static void answer_408(struct conn *c, const char *detail)
 	c->keep_alive = c->head_only = false;
 	c->minor = 1;
 	response_problem(&s->response, 408, detail);
-	append_refusal(c, &s->response);
+	append_refusal(c, &s->response, SLICE(""));
 	input_drop(c);
 	conn_settle(c);
 }

@@ -39,7 +39,10 @@ struct conn {
 	struct input *input; /* owned; NULL when nothing has to be kept */
 	struct buf out;      /* what the socket did not take, from out_sent on */
 	size_t out_sent;
-	void *pending;         /* the handler's, while CONN_PENDING */
+	void *pending;    /* the handler's, while CONN_PENDING; */
+	int64_t asked_ns; /* since when, */
+	struct buf note;  /* and what the handler wants to know again then */
+	struct ip peer;
 	uint32_t unsent_bytes; /* in the socket, when SENDING was last looked at */
 	uint8_t state;
 	uint8_t minor;
@@ -95,7 +98,9 @@ struct server {
 	char date[HTTP_DATE_BYTES];
 	struct parser parser; /* for requests that are whole in `receive`: most */
 	struct response response;
-	struct buf out; /* the answers of this wake, for one connection at a time */
+	int64_t processed_ns; /* since when what was read is being processed */
+	struct buf note;      /* of the request at hand */
+	struct buf out;       /* the answers of this wake, for one connection at a time */
 	char receive[SERVER_RECEIVE_BYTES];
 };
 
@@ -110,7 +115,7 @@ void server_count_unsent(struct server *s, size_t bytes);
 void server_uncount_unsent(struct server *s, size_t bytes);
 
 /* conn.c */
-void conn_open(struct conn *c, int fd);
+void conn_open(struct conn *c, int fd, const struct sockaddr *peer);
 
 /* The only end of a connection. `reason` is a literal, for the log. */
 void conn_close(struct conn *c, const char *reason);

@@ -10,12 +10,18 @@
 
 enum { LOOP_EVENTS_MAX = 256 };
 
+static void read_clock(struct loop *l)
+{
+	l->now_ns = clock_monotonic_ns();
+	l->now_ms = l->now_ns / 1000000;
+}
+
 int loop_init(struct loop *l, const struct loop_hooks *hooks, struct err *err)
 {
 	*l = (struct loop){.epoll_fd = epoll_create1(EPOLL_CLOEXEC), .hooks = *hooks};
 	if (l->epoll_fd < 0)
 		return err_set(err, EXIT_CODE_OS, "epoll_create1: %s", strerror(errno));
-	l->now_ms = clock_monotonic_ms();
+	read_clock(l);
 	l->next_tick_ms = l->now_ms;
 	return 0;
 }
@@ -62,7 +68,7 @@ void loop_run(struct loop *l)
 			timeout_ms = sleep_ms;
 		int count = epoll_wait(l->epoll_fd, events, LOOP_EVENTS_MAX, timeout_ms);
 		assert(count >= 0 || errno == EINTR);
-		l->now_ms = clock_monotonic_ms();
+		read_clock(l);
 		for (int i = 0; i < count; i++) {
 			struct watch *w = events[i].data.ptr;
 			if (w->ready)

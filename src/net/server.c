@@ -177,7 +177,9 @@ static bool accept_one(struct server *s, int listener_fd)
 		park(s, SERVER_PARK_MS);
 		return false;
 	}
-	int fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+	socklen_t len = sizeof(peer);
+	int fd = accept4(listener_fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0) {
 		int error = errno;
 		if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM)
@@ -188,7 +190,7 @@ static bool accept_one(struct server *s, int listener_fd)
 	struct conn *c = take_conn(s);
 	s->count++;
 	c->number = ++s->accepted;
-	conn_open(c, fd);
+	conn_open(c, fd, (struct sockaddr *)&peer);
 	return true;
 }
 
@@ -292,6 +294,7 @@ void server_free(struct server *s)
 	free(s->slabs);
 	free(s->ready_slots);
 	response_release(&s->response);
+	buf_release(&s->note);
 	buf_release(&s->out);
 	free(s);
 }

@@ -179,6 +179,11 @@ static size_t balance(void *arg, size_t connections)
 	return sum / p->peer_count;
 }
 
+static void answered(void *arg, const struct exchange *exchange)
+{
+	(void)arg, (void)exchange;
+}
+
 static void abandon(void *arg, void *pending)
 {
 	struct worker *w = arg;
@@ -260,7 +265,14 @@ static size_t max_connections(const struct worker *w)
 
 static struct server *open_server(struct worker *w)
 {
-	static const struct server_handler handler = {handle, refuse, expire, balance, abandon};
+	static const struct server_handler handler = {
+	    .handle = handle,
+	    .refuse = refuse,
+	    .expire = expire,
+	    .balance = balance,
+	    .answered = answered,
+	    .abandon = abandon,
+	};
 	const struct config *config = w->config;
 	struct server_limits limits = {
 	    .header_timeout_ms = config->header_timeout_s * 1000,
