@@ -75,11 +75,13 @@ struct executor_settings {
 	uint32_t timeout_ms;
 	const _Atomic uint32_t *setup_done; /* jobs wait until it is not 0 */
 	unsigned readers;
-	unsigned writers;            /* 0: writes and deletes are refused */
+	unsigned writers; /* 0: writes and deletes are refused */
+	uint32_t
+	    gather_max_us; /* how long a write waits at most for those that will probably come at once, to go with them */
 	struct executor_hooks hooks; /* where there are writers */
 };
 
-enum { EXECUTOR_READERS = 2, EXECUTOR_WRITERS = 1 }; /* of a worker */
+enum { EXECUTOR_READERS = 2, EXECUTOR_WRITERS = 1, EXECUTOR_GATHER_MAX_US = 2000 }; /* of a worker */
 
 /* Starts the threads, with all signals blocked. Returns owned, or NULL and *err. */
 struct executor *executor_open(const struct executor_settings *settings, struct err *err);

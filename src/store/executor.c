@@ -30,6 +30,8 @@ struct lane {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct job_list queue;
+	size_t expected; /* writes: this many are about to wait together, */
+	int64_t expected_until_ns;
 	size_t to_wake;   /* jobs submitted since executor_wake: the loop's alone */
 	size_t row_bytes; /* of content, in pages read lately */
 	bool is_away;     /* said in the log: the store cannot act */
@@ -241,6 +243,17 @@ static void log_failures(const struct lane *lane, const struct store_session *se
 			 batch->count, store_error(session));
 }
 
+/* Clients that were just answered are about to ask again, and those that came meanwhile are waiting: one trip for all of
+ * them instead of two with half of them each. Under the lane's lock. */
+static void expect_again(struct lane *lane, size_t answered)
+{
+	if (lane->kind != LANE_WRITE || answered < 2)
+		return; /* a client alone never waits */
+	lane->expected = lane->queue.count + answered;
+	lane->expected_until_ns =
+	    clock_monotonic_ns() + (int64_t)lane->executor->settings.gather_max_us * 1000;
+}
+
 /* Hands the batch to the loop, but for the jobs that the loop has given up. */
 static void finish(struct lane *lane, struct job_list *batch)
 {
@@ -258,6 +271,7 @@ static void finish(struct lane *lane, struct job_list *batch)
 		job->state = JOB_DONE;
 		job_list_append(&done, job);
 	}
+	expect_again(lane, done.count);
 	if (done.count > 0) {
 		pthread_mutex_lock(&ex->done_lock);
 		bool was_empty = ex->done.count == 0;
@@ -273,10 +287,24 @@ static void finish(struct lane *lane, struct job_list *batch)
 
 /* ---- a store thread */
 
+static struct timespec timespec_of(int64_t ns)
+{
+	return (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+}
+
 static struct timespec monotonic_in_ms(uint32_t ms)
 {
-	int64_t ns = clock_monotonic_ns() + (int64_t)ms * 1000000;
-	return (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+	return timespec_of(clock_monotonic_ns() + (int64_t)ms * 1000000);
+}
+
+/* Under the lane's lock. */
+static void await_expected(struct lane *lane)
+{
+	struct timespec until = timespec_of(lane->expected_until_ns);
+	while (lane->queue.count < lane->expected && !lane->closing &&
+	       pthread_cond_timedwait(&lane->wake, &lane->lock, &until) == 0)
+		;
+	lane->expected = 0;
 }
 
 /* Waits for a job, or, while the store is away, a moment. False: leave. */
@@ -287,6 +315,7 @@ static bool wait_for_work(struct lane *lane, struct lane_thread *self)
 		struct timespec until = monotonic_in_ms(EXECUTOR_RETRY_MS);
 		(void)pthread_cond_timedwait(&lane->wake, &lane->lock, &until);
 	}
+	await_expected(lane);
 	while (self->begin_since_ms == 0 && !lane->queue.head && !lane->closing)
 		pthread_cond_wait(&lane->wake, &lane->lock);
 	if (self->begin_since_ms == 0)
@@ -397,7 +426,9 @@ void executor_wake(struct executor *ex)
 		if (lane->to_wake == 0)
 			continue;
 		pthread_mutex_lock(&lane->lock);
-		if (lane->to_wake == 1)
+		if (lane->queue.count < lane->expected)
+			; /* it looks by itself */
+		else if (lane->to_wake == 1)
 			pthread_cond_signal(&lane->wake);
 		else
 			pthread_cond_broadcast(&lane->wake);

@@ -310,6 +310,7 @@ static struct executor *open_executor(const struct worker *w, struct err *err)
 	    .setup_done = &w->process->board->setup_done,
 	    .readers = EXECUTOR_READERS,
 	    .writers = EXECUTOR_WRITERS,
+	    .gather_max_us = EXECUTOR_GATHER_MAX_US,
 	    .hooks = first_page_hooks(w->first_page),
 	};
 	return executor_open(&settings, err);

@@ -174,7 +174,8 @@ static uint32_t held_write_ends(void *arg, struct store_write *const *writes, si
 	return commit;
 }
 
-static struct executor *open_executor(struct store *store, uint32_t timeout_ms, unsigned writers)
+static struct executor *open_gathering(struct store *store, uint32_t timeout_ms, unsigned writers,
+				       uint32_t gather_max_us)
 {
 	const struct executor_settings settings = {
 	    .store = store,
@@ -182,10 +183,16 @@ static struct executor *open_executor(struct store *store, uint32_t timeout_ms, 
 	    .setup_done = &setup_done,
 	    .readers = EXECUTOR_READERS,
 	    .writers = writers,
+	    .gather_max_us = gather_max_us,
 	    .hooks = {held_write_begins, held_write_ends, &held},
 	};
 	struct err err;
 	return executor_open(&settings, &err);
+}
+
+static struct executor *open_executor(struct store *store, uint32_t timeout_ms, unsigned writers)
+{
+	return open_gathering(store, timeout_ms, writers, 0);
 }
 
 static void set(bool *flag, bool value)
@@ -655,6 +662,74 @@ static void test_sqlite_every_job_gets_its_own_answer(void **state)
 	assert_int_equal(rmdir(directory), 0);
 }
 
+/* ---- gathering */
+
+enum { FOR_EVER_US = 1000 * DEADLINE_MS, MOMENT_US = 20 * 1000, QUIET_MS = 50 };
+
+/* Two writes in one batch, done and collected. */
+static void write_two(struct executor *ex)
+{
+	int begun = held.begun;
+	set(&held.holds_begin, true);
+	submit(ex, new_write(STORE_INSERT));
+	submit(ex, new_write(STORE_INSERT));
+	await(&held.begun, begun + 1);
+	set(&held.holds_begin, false);
+	assert_int_equal(collect(ex, 2, STORE_OK), 2);
+	assert_int_equal(read_counter(&held.batches), 1);
+}
+
+static bool is_quiet(struct executor *ex)
+{
+	struct pollfd done = {.fd = executor_fd(ex), .events = POLLIN};
+	return poll(&done, 1, QUIET_MS) == 0;
+}
+
+static void test_those_answered_together_are_awaited(void **state)
+{
+	(void)reset(state);
+	struct executor *ex = open_gathering(&held_store, DEADLINE_MS, 1, FOR_EVER_US);
+	write_two(ex);
+	submit(ex, new_write(STORE_INSERT));
+	assert_true(is_quiet(ex));
+	submit(ex, new_write(STORE_FINISH));
+	assert_int_equal(collect(ex, 2, STORE_OK), 2);
+	assert_int_equal(read_counter(&held.batches), 2);
+	assert_true(executor_close(ex, DEADLINE_MS));
+}
+
+static void test_who_does_not_come_is_not_awaited_for_ever(void **state)
+{
+	(void)reset(state);
+	struct executor *ex = open_gathering(&held_store, DEADLINE_MS, 1, MOMENT_US);
+	write_two(ex);
+	submit(ex, new_write(STORE_INSERT));
+	assert_int_equal(collect(ex, 1, STORE_OK), 1);
+	assert_true(executor_close(ex, DEADLINE_MS));
+}
+
+static void test_a_client_alone_never_waits(void **state)
+{
+	(void)reset(state);
+	struct executor *ex = open_gathering(&held_store, DEADLINE_MS, 1, FOR_EVER_US);
+	int64_t began_ms = clock_monotonic_ms();
+	for (int i = 0; i < 3; i++) {
+		submit(ex, new_write(STORE_INSERT));
+		assert_int_equal(collect(ex, 1, STORE_OK), 1);
+	}
+	assert_true(clock_monotonic_ms() - began_ms < DEADLINE_MS / 2);
+	assert_true(executor_close(ex, DEADLINE_MS));
+}
+
+static void test_close_while_gathering(void **state)
+{
+	(void)reset(state);
+	struct executor *ex = open_gathering(&held_store, DEADLINE_MS, 1, FOR_EVER_US);
+	write_two(ex);
+	submit(ex, new_write(STORE_INSERT));
+	assert_true(executor_close(ex, DEADLINE_MS / 2));
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -677,6 +752,10 @@ int main(void)
 	    CASE(test_full_queue_refuses),
 	    CASE(test_store_away_refuses_at_once_and_comes_back),
 	    CASE(test_nothing_begins_before_the_set_up),
+	    cmocka_unit_test(test_those_answered_together_are_awaited),
+	    cmocka_unit_test(test_who_does_not_come_is_not_awaited_for_ever),
+	    cmocka_unit_test(test_a_client_alone_never_waits),
+	    cmocka_unit_test(test_close_while_gathering),
 	    cmocka_unit_test(test_close_frees_what_waits),
 	    cmocka_unit_test(test_sqlite_every_job_gets_its_own_answer),
 	};
