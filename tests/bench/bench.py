@@ -83,8 +83,8 @@ def output(command, seconds):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def wrk(url, what, seconds):
-    got = output(["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", BENCH / "load.lua", url, "--", what], seconds)
+def wrk(url, what, seconds, connections=CONNECTIONS):
+    got = output(["wrk", f"-t{min(2, connections)}", f"-c{connections}", f"-d{seconds}s", "-s", BENCH / "load.lua", url, "--", what], seconds)
     errors = [f"{got[kind + '_errors']} {name}" for kind, name in (("status", "non-2xx"), ("socket", "socket"))
               if got[kind + "_errors"]]
     return Leg(got["rate"], got["p50_us"], got["p99_us"], ", ".join(errors) or "0")
@@ -232,6 +232,9 @@ def mongodb(directory, names):
             def page(seconds):
                 return baseline("mongo_baseline", "page", server.uri("todo", concern), 10, seconds=seconds)
 
+            def inserts(seconds):
+                return baseline("mongo_baseline", "insert", server.uri("baseline", concern), 5, seconds=seconds)
+
             yield {
                 "page-mongodb": Row(
                     "`GET /todo?start=10` on MongoDB", "libmongoc, 10 threads, newest page of 10", "≥ 1.0",
@@ -240,22 +243,40 @@ def mongodb(directory, names):
                     "`GET /todo?start=N`, N random in 1–1,000", "the same", "≥ 0.7",
                     lambda seconds: wrk(url, "random", seconds), page),
                 "post-mongodb": Row(
-                    "POST on MongoDB, journaled", "libmongoc `insert_many`, 5 threads × 20 rows", "≥ 0.3",
+                    "POST on MongoDB, journaled", "libmongoc `insert_many`, 5 threads × 20 rows", "≥ 0.4, p99 < 30 ms",
                     lambda seconds: wrk(url, "post", seconds),
-                    lambda seconds: baseline("mongo_baseline", "insert", server.uri("baseline", concern), 5,
-                                             seconds=seconds)),
+                    inserts),
+                **{f"post-mongodb-{n}": Row(
+                    f"the same, {n:,} connections", "the same", "–",
+                    lambda seconds, n=n: wrk(url, "post", seconds, n), inserts) for n in (1, 1000)},
             }
     finally:
         server.close()
 
 
 @contextlib.contextmanager
-def sqlite(directory, _):
+def sqlite(directory, names):
     with todod(directory, workers=None) as daemon:
-        yield {"post-sqlite": Row(
-            "POST on SQLite, FULL", "16 rows a transaction, 5 processes, same lock", "≥ 0.3",
-            lambda seconds: wrk(daemon.url + "/todo", "post", seconds),
-            lambda seconds: baseline("sqlite_baseline", directory / "baseline.db", 5, 16, seconds=seconds))}
+        url = daemon.url + "/todo"
+
+        def rows(seconds):
+            return baseline("sqlite_baseline", directory / "baseline.db", 5, 16, seconds=seconds)
+        posts = "POST on SQLite, FULL", "16 rows a transaction, 5 processes, same lock", "≥ 0.4, p99 < 30 ms"
+        scene = {"post-sqlite": Row(*posts, lambda seconds: wrk(url, "post", seconds), rows)}
+        for n in 1, 1000:
+            scene[f"post-sqlite-{n}"] = Row(f"the same, {n:,} connections", "the same", "–",
+                                            lambda seconds, n=n: wrk(url, "post", seconds, n), rows)
+        if "page-sqlite" in names:
+            fill(daemon)
+            answer = answer_bytes(daemon, f"/todo?start={LISTED // 2}")
+            with bare_loop(answer, directory) as bare:
+                scene["page-sqlite"] = Row(
+                    f"`GET /todo?start={LISTED // 2}` on SQLite", f"a bare epoll loop of {CORES} processes, same bytes", "–",
+                    lambda seconds: wrk(f"{url}?start={LISTED // 2}", "get", seconds),
+                    lambda seconds: wrk(bare + "/todo", "get", seconds))
+                yield scene
+        else:
+            yield scene
 
 
 @contextlib.contextmanager
@@ -286,17 +307,25 @@ def cached(directory, _):
         stock = stack.enter_context(nginx(NGINX_STOCK, "todo", body, directory / "stock"))
         quickest = stack.enter_context(nginx(NGINX_QUICKEST, "todo", body, directory / "quickest"))
 
-        def get(url):
-            return lambda seconds: wrk(url + "/todo", "get", seconds)
+        def get(url, what="get", connections=CONNECTIONS):
+            return lambda seconds: wrk(url + "/todo", what, seconds, connections)
 
         what = f"`GET /todo`, cached, {len(body):,} bytes"
         yield {
             "cached": Row(f"{what}; `workers` = cores", "a bare epoll loop of as many processes, same bytes",
-                          "≥ 0.93", get(cores.url), get(bare)),
+                          "≥ 0.95", get(cores.url), get(bare)),
+            "cached-1": Row("the same, 1 connection", "the same", "–", get(cores.url, connections=1),
+                            get(bare, connections=1)),
+            "cached-1000": Row("the same, 1,000 connections", "the same", "≥ 0.75, p99 < 40 ms, no error",
+                               get(cores.url, connections=1000), get(bare, connections=1000)),
+            "pipelined": Row("the same, 100 connections, 16 requests at a time", "todod, one request at a time", "≥ 5",
+                             get(cores.url, "pipeline"), get(cores.url)),
             "cached-default": Row(f"{what}; default `workers`", f"a bare epoll loop of {CORES} processes, same bytes",
-                                  "≥ 0.78", get(default.url), get(bare)),
+                                  "≥ 0.82", get(default.url), get(bare)),
+            "cached-default-1000": Row("the same, 1,000 connections", "the same", "≥ 0.75, p99 < 40 ms, no error",
+                                       get(default.url, connections=1000), get(bare, connections=1000)),
             "cached-nginx": Row(f"{what}; `workers` = cores", f"nginx, {CORES} workers, same body, a file: {NGINX_STOCK}",
-                                "≥ 1.2", get(cores.url), get(stock)),
+                                "≥ 1.25", get(cores.url), get(stock)),
             "cached-nginx-tuned": Row(f"{what}; `workers` = cores", f"the same: {NGINX_QUICKEST}", "–",
                                       get(cores.url), get(quickest)),
         }
@@ -346,8 +375,10 @@ def mixed_local(directory, _):
 
 
 # In the order of measuring, pages before posts: the list is not to grow meanwhile.
-SCENES = [(mongodb, ["page-mongodb", "pages-mongodb", "post-mongodb"]), (sqlite, ["post-sqlite"]),
-          (healthz, ["healthz"]), (cached, ["cached", "cached-default", "cached-nginx", "cached-nginx-tuned"]),
+SCENES = [(mongodb, ["page-mongodb", "pages-mongodb", "post-mongodb", "post-mongodb-1", "post-mongodb-1000"]),
+          (sqlite, ["page-sqlite", "post-sqlite", "post-sqlite-1", "post-sqlite-1000"]), (healthz, ["healthz"]),
+          (cached, ["cached", "cached-1", "cached-1000", "pipelined", "cached-default", "cached-default-1000",
+                    "cached-nginx", "cached-nginx-tuned"]),
           (mixed_redis, ["mixed-redis", "mixed-redis-default"]), (mixed_local, ["mixed-local"])]
 NAMES = [name for _, names in SCENES for name in names]
 

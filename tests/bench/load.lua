@@ -3,6 +3,7 @@
 --     wrk -s load.lua URL -- get       the URL as it is
 --     wrk -s load.lua URL -- post      a form with ever new content
 --     wrk -s load.lua URL -- random    ?start=N, N from 1 to 1,000
+--     wrk -s load.lua URL -- pipeline  the URL as it is, 16 requests at a time
 
 local threads = 0
 
@@ -21,6 +22,11 @@ function init(args)
       request = function()
          number = number + 1
          return wrk.format("POST", path, headers, string.format(form, thread_id, number))
+      end
+   elseif what == "pipeline" then
+      local sixteen = string.rep(wrk.format("GET", path), 16)
+      request = function()
+         return sixteen
       end
    elseif what == "random" then
       request = function()
