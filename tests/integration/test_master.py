@@ -575,19 +575,27 @@ def test_connections_spread_over_the_workers(todod):
         connection.close()
 
 
-def test_a_burst_of_connections_is_served_by_several(todod, counted):
-    """All at once they cannot spread evenly: who has the CPU accepts. But nobody may take all of them."""
-    daemon = todod(workers=5)
-    daemon.wait_workers(5)
+def burst_shares(daemon):
+    """How many of 100 connections that come at once each worker gets."""
     wait_until(lambda: sum(daemon.connections().values()) == 0, "no connections")
-    load = subprocess.Popen([shutil.which("wrk"), "-t1", "-c100", "-d2s", f"{daemon.url}/index"],
+    load = subprocess.Popen([shutil.which("wrk"), "-t1", "-c100", "-d1s", f"{daemon.url}/index"],
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_until(lambda: sum(daemon.connections().values()) == 100, "all connections", 3)
     shares = sorted(daemon.connections().values())
     output = load.communicate(timeout=30)[0]
     assert "Socket errors" not in output and "Non-2xx" not in output and "Requests/sec" in output, output
-    assert shares[-1] < 90, shares
-    counted(f"connections per worker: {shares}")
+    return shares
+
+
+def test_a_burst_of_connections_spreads_over_the_workers(todod, counted):
+    """Whoever has no CPU in that moment cannot accept: on a busy machine one of three bursts has to do."""
+    daemon = todod(workers=5)
+    daemon.wait_workers(5)
+    bursts = []
+    while not bursts or not (12 <= bursts[-1][0] and bursts[-1][-1] <= 28):
+        assert len(bursts) < 3, bursts
+        bursts.append(burst_shares(daemon))
+    counted(f"connections per worker: {bursts}")
 
 
 def test_rubbish_in_the_scoreboard(todod):
