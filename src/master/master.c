@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/random.h"
+#include "master/notify.h"
 #include "master/scoreboard.h"
 #include "master/spawn.h"
 
@@ -61,6 +62,7 @@ struct master {
 	bool once_has_run;    /* the set-up has ended for the first time, well or not */
 	unsigned boot_failures;
 	unsigned forced;
+	struct notify notify;
 };
 
 /* ---- stopping */
@@ -356,11 +358,47 @@ static void watch_beats(struct master *m, int64_t now_ms)
 	}
 }
 
+/* ---- what the service manager is told */
+
+static enum notify_state state_of(const struct master *m)
+{
+	if (m->phase != PHASE_RUN)
+		return NOTIFY_STOPPING;
+	return m->was_ever_ready ? NOTIFY_READY : NOTIFY_STARTING;
+}
+
+/* Behind all that a round is for: whoever waits for a ping learns that it was done. */
+static void tell_service_manager(struct master *m, int64_t now_ms)
+{
+	static const char *const words[] = {
+	    [NOTIFY_STARTING] = "starting: ",
+	    [NOTIFY_READY] = "",
+	    [NOTIFY_RELOADING] = "reloading: ",
+	    [NOTIFY_STOPPING] = "stopping: ",
+	};
+	char status[128];
+	unsigned ready = 0;
+	unsigned long connections = 0;
+	for (size_t i = 0; i < m->child_count; i++) {
+		const struct child *c = &m->children[i];
+		if (c->pid == 0 || !c->kind->listens)
+			continue;
+		ready += scoreboard_is_ready(c->process.slot);
+		connections += atomic_load(&c->process.slot->connections);
+	}
+	enum notify_state state = state_of(m);
+	(void)snprintf(status, sizeof(status), "%s%u of %u workers ready, %lu connections", words[state],
+		       ready, m->worker_count, connections);
+	notify_tell(&m->notify, state, status, now_ms);
+}
+
 /* ---- the loop */
 
 static int next_wake_ms(const struct master *m, int64_t now_ms)
 {
-	int64_t wake_ms = now_ms + MASTER_ROUND_MS;
+	int64_t wake_ms = now_ms + MASTER_ROUND_MS, ping_ms = notify_wake_ms(&m->notify);
+	if (ping_ms < wake_ms)
+		wake_ms = ping_ms > now_ms ? ping_ms : now_ms;
 	for (size_t i = 0; i < m->child_count; i++) {
 		const struct child *c = &m->children[i];
 		if (c->pid == 0 && !c->is_done && c->retry_ms > now_ms && c->retry_ms < wake_ms)
@@ -378,6 +416,7 @@ static void run_rounds(struct master *m)
 		watch_beats(m, now_ms);
 		if (m->phase == PHASE_RUN || (m->phase == PHASE_DRAIN && has_children(m, true)))
 			start_missing(m, now_ms);
+		tell_service_manager(m, now_ms);
 		if (m->phase != PHASE_RUN) {
 			if (!has_children(m, false))
 				return;
@@ -444,6 +483,7 @@ int master_run(const struct master_settings *settings, struct err *err)
         };
 	int result = open_master(&m, err);
 	if (result == 0) {
+		notify_open(&m.notify);
 		m.started_ms = m.last_round_ms = m.last_ready_ms = clock_monotonic_ms();
 		run_rounds(&m);
 		log_info(m.forced ? "stopped; forced=%u connections cut" : "stopped", m.forced);

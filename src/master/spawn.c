@@ -1,6 +1,7 @@
 #include "master/spawn.h"
 
 #include "base/buf.h"
+#include "master/notify.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -75,6 +76,7 @@ static _Noreturn void run_child(const struct process_kind *kind, struct process 
 	char name[16]; /* all that the kernel keeps */
 	(void)snprintf(name, sizeof(name), "todod-%.9s", kind->name);
 	(void)prctl(PR_SET_NAME, name);
+	notify_forget();
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != master)
 		_exit(EXIT_CODE_OK); /* it died before the line above */

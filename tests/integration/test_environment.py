@@ -1,0 +1,194 @@
+"""How the daemon meets what it runs under: pidfile, unix sockets, users, the service manager."""
+import contextlib
+import grp
+import os
+import pwd
+import queue
+import re
+import shutil
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.daemon import (BINARY, accepts, descriptors, environment, processes_of_session, run_todod,
+                            sanitizer_reports, status_field, wait_until_gone)
+from harness.waiting import SLOW, Stopwatch, wait_until
+from harness.wire import Connection
+
+IS_ROOT = os.geteuid() == 0
+USER = pwd.getpwnam("nobody")
+
+
+@contextlib.contextmanager
+def several(directory, count, *arguments):
+    """Starts that many daemons at once, each with a store of its own; yields them once all but one have ended."""
+    started = []
+    try:
+        for i in range(count):
+            (directory / f"n{i}").mkdir()
+            with open(directory / f"n{i}" / "log", "wb") as log:
+                started.append(subprocess.Popen(
+                    [BINARY, *map(str, arguments), "--workers", "1", "--store", f"sqlite:{directory}/n{i}/todo.db"],
+                    env=environment(directory / f"n{i}"), stdin=subprocess.DEVNULL, stderr=log, start_new_session=True))
+        wait_until(lambda: sum(one.poll() is None for one in started) <= 1, "all but one have ended", 20 * SLOW)
+        yield started
+    finally:
+        for one in started:
+            one.terminate()
+        for one in started:
+            one.wait(30)
+        for i in range(count):
+            assert not sanitizer_reports(directory / f"n{i}"), sanitizer_reports(directory / f"n{i}")
+
+
+def _delayed(call):
+    """A prefix under which the first such system call is half a second late."""
+    return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:delay_enter=500000:when=1"]
+
+
+def _master_below(tracer):
+    return next((pid for pid in processes_of_session(tracer) if status_field(pid, "Name") == "todod"), None)
+
+
+# ---- what the service manager is told --------------------------------------------------------------------
+
+class Manager:
+    """Listens as a service manager does, and notes when and from which process each message came."""
+
+    def __init__(self, address):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.sock.bind("\0" + address[1:] if address[0] == "@" else address)
+        self.messages, self.new, self.thread = [], queue.Queue(), None
+
+    def listen(self):
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+        return self
+
+    def _run(self):
+        while True:
+            try:
+                data, ancillary, _, _ = self.sock.recvmsg(4096, socket.CMSG_SPACE(12))
+            except OSError:
+                return
+            if not data:
+                return
+            pid, _, _ = struct.unpack("3i", ancillary[0][2][:12])
+            self.messages.append((time.monotonic(), pid, data.decode().splitlines()))
+            self.new.put(data.decode().splitlines())
+
+    def wait(self, line, timeout_s=20 * SLOW):
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                if line in self.new.get(timeout=max(0.01, end - time.monotonic())):
+                    return
+            except queue.Empty:
+                raise AssertionError(f"no {line} within {timeout_s:g} s: {self.messages}") from None
+
+    def times(self, line):
+        return [when for when, _, lines in self.messages if line in lines]
+
+    def close(self):
+        self.sock.shutdown(socket.SHUT_RDWR)
+        if self.thread:
+            self.thread.join(5)
+        self.sock.close()
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request, directory):
+    manager = Manager(f"{directory}/notify" if request.param == "path" else f"@todod-test-{os.getpid()}-{directory.name}")
+    yield manager
+    manager.close()
+
+
+def _notify(manager, **more):
+    address = manager.sock.getsockname()
+    return {"NOTIFY_SOCKET": address if isinstance(address, str) else "@" + address[1:].decode(), **more}
+
+
+WATCHDOG = {"WATCHDOG_USEC": "300000"}
+NAMED = ["sh", "-c", 'export WATCHDOG_PID=$$; exec "$@"', "sh"]
+
+
+def test_the_service_manager_is_told(todod, manager):
+    daemon = todod(wait=False, env=_notify(manager.listen(), **WATCHDOG), prefix=NAMED)
+    manager.wait("READY=1")
+    assert daemon.request("GET", "/index").status == 200, "ready is ready"
+    for _ in range(6):
+        manager.wait("WATCHDOG=1")
+    assert daemon.stop() == 0
+    manager.wait("STOPPING=1")
+    ready, stopping = manager.times("READY=1"), manager.times("STOPPING=1")
+    assert len(ready) == len(stopping) == 1 and ready[0] < stopping[0]
+    assert {pid for _, pid, _ in manager.messages} == {daemon.master}, "none but the master speaks"
+    pings = [when for when in manager.times("WATCHDOG=1") if when < stopping[0]]
+    gaps = sorted(b - a for a, b in zip(pings, pings[1:]))
+    assert gaps[len(gaps) // 2] < 0.15, f"at less than half of what is granted: {gaps}"
+    lines = [line for _, _, lines in manager.messages for line in lines]
+    status = [line for line in lines if line.startswith("STATUS=")]
+    assert re.fullmatch(r"STATUS=[1-3] of 3 workers ready, \d+ connections", next(s for s in status if "starting" not in s)), status
+    assert all(re.fullmatch(r"READY=1|STOPPING=1|WATCHDOG=1|STATUS=.*", line) for line in lines), lines
+
+
+def test_a_master_that_stands_still_is_missed(todod, directory):
+    manager = Manager(f"{directory}/notify").listen()
+    daemon = todod(env=_notify(manager, **WATCHDOG), prefix=NAMED)
+    manager.wait("WATCHDOG=1")
+    daemon.send(signal.SIGSTOP)
+    time.sleep(0.1)
+    before = len(manager.messages)
+    time.sleep(0.5)
+    assert len(manager.messages) == before
+    daemon.send(signal.SIGCONT)
+    manager.wait("WATCHDOG=1")
+    manager.close()
+
+
+def test_a_watchdog_of_another_process_gets_no_ping(todod, directory):
+    manager = Manager(f"{directory}/notify").listen()
+    daemon = todod(env=_notify(manager, WATCHDOG_PID="1", **WATCHDOG))
+    manager.wait("READY=1")
+    time.sleep(0.5)
+    assert daemon.stop() == 0
+    manager.wait("STOPPING=1")
+    assert not manager.times("WATCHDOG=1")
+    manager.close()
+
+
+def test_not_ready_before_a_worker_is(todod, directory):
+    """Their boot is made to fail: they cannot make their loop."""
+    manager = Manager(f"{directory}/notify").listen()
+    daemon = todod(wait=False, deaths=True, traced=True, env=_notify(manager), prefix=[
+        "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=epoll_create1", "-e", "inject=epoll_create1:error=EMFILE"])
+    assert daemon.wait_exit(60) == 70
+    assert not manager.times("READY=1") and manager.messages
+    assert all("starting" in line or "stopping" in line or line == "STOPPING=1" for _, _, lines in manager.messages for line in lines)
+    manager.close()
+
+
+def test_a_service_manager_that_does_not_read(todod, directory):
+    """The master does not wait for it, and tells it later."""
+    manager = Manager(f"{directory}/notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler, contextlib.suppress(BlockingIOError):
+        filler.setblocking(False)
+        while True:
+            filler.sendto(b"X=1", f"{directory}/notify")
+    daemon = todod(env=_notify(manager))
+    assert daemon.request("GET", "/index").status == 200
+    manager.listen().wait("READY=1")
+    manager.close()
+
+
+def test_a_service_manager_that_is_not_there(todod, directory):
+    daemon = todod(env={"NOTIFY_SOCKET": f"{directory}/nobody"})
+    assert daemon.request("GET", "/index").status == 200
