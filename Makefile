@@ -31,7 +31,8 @@ TEST_NEEDS = $(BUILD_NEEDS) pc:cmocka=libcmocka-dev py:pytest=python3-pytest py:
            bin:redis-server=redis-server bin:mongod|file:/usr/lib/x86_64-linux-gnu/libcurl.so.4=libcurl4 bin:curl=curl \
            bin:http=httpie bin:wrk=wrk bin:nginx=nginx-light bin:clang=clang \
            file:$(shell clang -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-$(shell uname -m).a=libclang-rt-14-dev bin:clang-format=clang-format \
-           bin:valgrind=valgrind file:/usr/lib/debug/.build-id=libc6-dbg bin:strace=strace bin:ss=iproute2 bin:ps=procps bin:taskset=util-linux bin:sqlite3=sqlite3
+           bin:valgrind=valgrind file:/usr/lib/debug/.build-id=libc6-dbg bin:strace=strace bin:ss=iproute2 bin:ps=procps bin:taskset=util-linux bin:sqlite3=sqlite3 \
+           bin:systemd-socket-activate=systemd
 
 run_units = @for t in $(UNITS); do BUILD=$(BUILD) SANITIZE=$(SANITIZE) tests/unit/run $$t || exit 1; done
 run_fuzzers = @for t in $(FUZZERS); do tests/fuzz/run $$t $(or $(FUZZ_SECONDS),10) || exit 1; done

@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "http/coding.h"
 #include "master/master.h"
+#include "net/activation.h"
 #include "net/listener.h"
 #include "store/store.h"
 #include "todo/todo_json.h"
@@ -44,6 +45,14 @@ static int check_store(const struct config *config, const struct config_sources 
 static int open_listeners(const struct config *config, struct listener *listeners, size_t *count,
 			  struct err *err)
 {
+	if (activation_adopt(listeners, CONFIG_LISTEN_MAX, count, err) != 0)
+		return -1;
+	if (*count > 0) {
+		log_info("the service manager has passed %zu sockets: they take the place of listen", *count);
+		for (size_t i = 0; i < *count; i++)
+			log_info("listening on %s", listeners[i].name);
+		return 0;
+	}
 	for (*count = 0; *count < config->listen_count; ++*count) {
 		struct listen_address address;
 		if (config_parse_listen(&address, config->listen[*count], err) != 0 ||

@@ -13,7 +13,7 @@
 struct listener {
 	int fd;         /* non-blocking, CLOEXEC; -1 once closed */
 	char name[280]; /* as it was bound, with the port that the kernel picked: for the log */
-	char path[108]; /* of a unix socket; empty otherwise */
+	char path[108]; /* of a unix socket that was made here; empty otherwise */
 	dev_t device;   /* of the socket file that we made: nobody else's is unlinked */
 	ino_t inode;
 };
@@ -25,6 +25,10 @@ struct listener {
  * EXIT_CODE_UNAVAILABLE with the address, EXIT_CODE_NO_PERMISSION.
  */
 int listener_open(struct listener *l, const char *host, const char *port, const char *path, struct err *err);
+
+/* Takes over a listening stream socket that somebody else has made, of any family; its file, where it has one,
+ * stays theirs. Returns 0, or -1 and *err (EXIT_CODE_CONFIG): then the descriptor is as it was. */
+int listener_adopt(struct listener *l, int fd, struct err *err);
 
 /* Closes; with `unlink_file` also removes the socket file if it is still the one that was made. */
 void listener_close(struct listener *l, bool unlink_file);

@@ -1,6 +1,7 @@
 #include "net/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -68,15 +69,24 @@ static int open_unix(struct listener *l, const char *path, struct err *err)
 	return 0;
 }
 
-/* Port 0 lets the kernel pick: the log has to say which. */
+/* Port 0 lets the kernel pick, and a socket may come from somebody else: the log has to say which address it is. */
 static void name_bound_address(struct listener *l)
 {
-	struct sockaddr_storage bound;
+	union {
+		struct sockaddr any;
+		struct sockaddr_un unix_path;
+		struct sockaddr_storage storage;
+	} bound = {.storage = {.ss_family = AF_UNSPEC}};
 	socklen_t len = sizeof(bound);
 	char host[NI_MAXHOST], port[NI_MAXSERV];
-	if (getsockname(l->fd, (struct sockaddr *)&bound, &len) == 0 &&
-	    getnameinfo((struct sockaddr *)&bound, len, host, sizeof(host), port, sizeof(port),
-			NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+	if (getsockname(l->fd, &bound.any, &len) != 0)
+		return;
+	if (bound.any.sa_family == AF_UNIX) /* an abstract one begins with a NUL */
+		(void)snprintf(l->name, sizeof(l->name), "unix:%s%.107s",
+			       bound.unix_path.sun_path[0] ? "" : "@",
+			       bound.unix_path.sun_path + !bound.unix_path.sun_path[0]);
+	else if (getnameinfo(&bound.any, len, host, sizeof(host), port, sizeof(port),
+			     NI_NUMERICHOST | NI_NUMERICSERV) == 0)
 		(void)snprintf(l->name, sizeof(l->name), strchr(host, ':') ? "[%.200s]:%.8s" : "%.200s:%.8s",
 			       host, port);
 }
@@ -118,6 +128,24 @@ int listener_open(struct listener *l, const char *host, const char *port, const 
 	(void)snprintf(l->name, sizeof(l->name), strchr(host, ':') ? "[%.250s]:%.8s" : "%.250s:%.8s", host,
 		       port);
 	return open_tcp(l, host, port, err);
+}
+
+int listener_adopt(struct listener *l, int fd, struct err *err)
+{
+	int type = 0, listens = 0;
+	socklen_t len = sizeof(int);
+	*l = (struct listener){.fd = -1};
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) != 0 || type != SOCK_STREAM ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) != 0 || !listens)
+		return err_set(err, EXIT_CODE_CONFIG, "descriptor %d is no listening stream socket", fd);
+	/* The state is that of the socket, whoever else has it: one that blocks would hold a worker's loop. */
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+		return err_set(err, EXIT_CODE_OS, "fcntl on descriptor %d: %s", fd, strerror(errno));
+	(void)set_flag(fd, IPPROTO_TCP, TCP_NODELAY); /* no unix socket has it */
+	l->fd = fd;
+	name_bound_address(l);
+	return 0;
 }
 
 void listener_close(struct listener *l, bool unlink_file)

@@ -57,6 +57,83 @@ def _master_below(tracer):
     return next((pid for pid in processes_of_session(tracer) if status_field(pid, "Name") == "todod"), None)
 
 
+# ---- socket activation -----------------------------------------------------------------------------------
+
+def test_under_systemd_socket_activate(directory):
+    """It waits for the first connection, and becomes todod."""
+    probes = [socket.create_server(("127.0.0.1", 0)), socket.create_server(("::1", 0), family=socket.AF_INET6)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    path, log = directory / "socket", directory / "log"
+    addresses = [("127.0.0.1", ports[0]), ("::1", ports[1]), str(path)]
+    names = [f"127.0.0.1:{ports[0]}", f"[::1]:{ports[1]}", str(path)]
+    ignored = directory / "ignored"
+    passed = [word for key, value in environment(directory).items() for word in ("-E", f"{key}={value}")]
+    with open(log, "wb") as out, subprocess.Popen(
+            ["systemd-socket-activate", *[word for name in names for word in ("-l", name)], *passed, BINARY, "--workers", "2",
+             "--store", f"sqlite:{directory}/todo.db", "--listen", f"unix:{ignored}"],
+            env=environment(directory), stdout=out, stderr=out, start_new_session=True) as process:
+        try:
+            wait_until(lambda: accepts(addresses[0]), lambda: log.read_text(), 20 * SLOW)
+            for address in addresses:
+                with Connection(address) as connection:
+                    assert connection.request("GET", "/index").json == {"msg": "hello world"}
+            assert not ignored.exists(), "they take the place of listen"
+            inodes = {fd: link for fd, link in descriptors(process.pid).items() if link.startswith("socket:")}
+            assert sorted(inodes) == [3, 4, 5], "those that were passed, and no others"
+            for fd in inodes:
+                flags = int(re.search(r"flags:\s+0(\d+)", Path(f"/proc/{process.pid}/fdinfo/{fd}").read_text()).group(1), 8)
+                assert flags & os.O_NONBLOCK and flags & os.O_CLOEXEC
+            process.terminate()
+            assert process.wait(30 * SLOW) == 0
+            assert path.exists(), "the file is not its own"
+        finally:
+            process.kill()
+    assert not sanitizer_reports(directory)
+
+
+def _activate(listener, count=1, pid="$$"):
+    """A prefix that passes a socket of the test's own as descriptor 3, as if by a service manager."""
+    return ["bash", "-c", f'export LISTEN_PID={pid} LISTEN_FDS={count} LISTEN_FDNAMES=todod.socket; exec "$@" 3<&{listener} {listener}<&-', "bash"]
+
+
+@contextlib.contextmanager
+def activated(directory, listener, *arguments, **how):
+    with open(directory / "log", "ab") as log, subprocess.Popen(
+            [*_activate(listener.fileno(), **how), BINARY, "--workers", "2", "--store", f"sqlite:{directory}/todo.db", *arguments],
+            env=environment(directory), stdin=subprocess.DEVNULL, stderr=log, pass_fds=[listener.fileno()], start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def test_a_restart_under_activation_loses_no_connection(directory):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for content in ("one", "two"):
+            # Nobody runs yet: the kernel keeps it.
+            with Connection(listener.getsockname()) as connection, activated(directory, listener):
+                assert connection.request("POST", "/todo", {"content": content}).status == 200
+        assert "listening on" in (directory / "log").read_text()
+
+
+def test_sockets_for_another_process_are_left_alone(directory):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with activated(directory, listener, "--listen", f"unix:{directory}/socket", pid="1"):
+            wait_until(lambda: (directory / "socket").exists() and accepts(str(directory / "socket")), "its own address")
+            assert "listening on 127" not in (directory / "log").read_text()
+
+
+@pytest.mark.parametrize("kind", ["datagram", "connected", "too many"])
+def test_what_is_no_listener_is_78(directory, kind):
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM if kind == "datagram" else socket.SOCK_STREAM)
+    with one, other, activated(directory, one, count=1000 if kind == "too many" else 1) as process:
+        assert process.wait(20 * SLOW) == 78
+        assert re.search("listening stream socket|at most 16", (directory / "log").read_text())
+
+
 # ---- what the service manager is told --------------------------------------------------------------------
 
 class Manager:
