@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "http/coding.h"
 #include "master/master.h"
+#include "master/privileges.h"
 #include "net/activation.h"
 #include "net/listener.h"
 #include "store/store.h"
@@ -33,17 +34,52 @@ static int say(const struct err *err)
 	return (int)err->code;
 }
 
+/* Puts the place of the key in front. */
+static int blame(const char *key, const struct config_sources *sources, const struct err *found,
+		 struct err *err)
+{
+	return err_set(err, found->code, "%s: %s: %s", config_place(sources, key), key, found->text);
+}
+
 /* What the configuration cannot judge by itself: the store's URI, which its driver parses. */
 static int check_store(const struct config *config, const struct config_sources *sources, struct err *err)
 {
 	struct err found;
 	if (store_check(config->store, &found) == 0)
 		return 0;
-	return err_set(err, found.code, "%s: store: %s", config_place(sources, "store"), found.text);
+	return blame("store", sources, &found, err);
 }
 
-static int open_listeners(const struct config *config, struct listener *listeners, size_t *count,
-			  struct err *err)
+/* Who the processes are, and whose the unix sockets. */
+struct names {
+	struct privileges privileges;
+	struct listener_rights rights;
+};
+
+/* What the configuration cannot judge by itself, either: the names, which the system knows. */
+static int find_names(struct names *names, const struct config *config, const struct config_sources *sources,
+		      struct err *err)
+{
+	struct privileges *p = &names->privileges;
+	struct listener_rights *rights = &names->rights;
+	gid_t group = (gid_t)-1;
+	struct err found;
+	*rights = (struct listener_rights){.mode = config->unix_mode, .uid = (uid_t)-1, .gid = (gid_t)-1};
+	if (privileges_find_group(config->group, &group, &found) != 0)
+		return blame("group", sources, &found, err);
+	if (privileges_find(p, config->user, group, &found) != 0)
+		return blame("user", sources, &found, err);
+	if (config->user && geteuid() == 0) {
+		rights->uid = p->uid;
+		rights->gid = p->gid;
+	}
+	if (privileges_find_group(config->unix_group, &rights->gid, &found) != 0)
+		return blame("unix_group", sources, &found, err);
+	return 0;
+}
+
+static int open_listeners(const struct config *config, const struct listener_rights *rights,
+			  struct listener *listeners, size_t *count, struct err *err)
 {
 	if (activation_adopt(listeners, CONFIG_LISTEN_MAX, count, err) != 0)
 		return -1;
@@ -57,7 +93,7 @@ static int open_listeners(const struct config *config, struct listener *listener
 		struct listen_address address;
 		if (config_parse_listen(&address, config->listen[*count], err) != 0 ||
 		    listener_open(&listeners[*count], address.host, address.port,
-				  address.is_unix ? address.host : NULL, err) != 0)
+				  address.is_unix ? address.host : NULL, rights, err) != 0)
 			return -1;
 		log_info("listening on %s", listeners[*count].name);
 	}
@@ -70,8 +106,8 @@ static void worker_is_reaped(const struct process *p)
 	page_reap_worker(shared->pages, p->index);
 }
 
-static int run_master(const struct config *config, unsigned worker_count, struct page_memory *memory,
-		      struct err *err)
+static int run_master(const struct config *config, const struct names *names, unsigned worker_count,
+		      struct page_memory *memory, struct err *err)
 {
 	struct worker_shared shared = {.pages = memory};
 	const struct process_kind set_up = {
@@ -107,11 +143,12 @@ static int run_master(const struct config *config, unsigned worker_count, struct
 	    .config = config,
 	    .kept_fds = memory->bells,
 	    .kept_count = memory->bell_count,
+	    .privileges = &names->privileges,
 	    .log_level = (enum log_level)config->log_level,
 	    .listeners = listeners,
 	    .drain_timeout_ms = config->drain_timeout_s * 1000,
 	};
-	int result = open_listeners(config, listeners, &settings.listener_count, err);
+	int result = open_listeners(config, &names->rights, listeners, &settings.listener_count, err);
 	if (result == 0)
 		result = master_run(&settings, err);
 	for (size_t i = 0; i < settings.listener_count; i++)
@@ -138,17 +175,34 @@ static void log_start(const struct config *config, unsigned worker_count)
 	free(cache);
 }
 
-static int serve(const struct config *config, struct err *err)
+/* What is made for the store is made by the user who will write to it. */
+static int claim_store(const struct config *config, const struct privileges *privileges, struct err *err)
+{
+	struct privileges_kept own;
+	struct err found;
+	if (privileges_suspend(privileges, &own, err) != 0)
+		return -1;
+	int claim = store_claim(config->store, &found);
+	privileges_resume(&own);
+	if (claim == -1)
+		err_set(err, found.code, "%s%s%s", found.text, config->user ? ", as user " : "",
+			config->user ? config->user : "");
+	return claim;
+}
+
+static int serve(const struct config *config, const struct names *names, struct err *err)
 {
 	const struct store_settings store = {.uri = config->store, .timeout_ms = config->store_timeout_ms};
 	unsigned worker_count =
 	    config->workers ? config->workers : config_default_workers("/sys/fs/cgroup", "/proc/self/cgroup");
 	log_start(config, worker_count);
 	raise_descriptor_limit();
-	int claim = store_claim(config->store, err), result = -1;
+	if (privileges_check(&names->privileges, err) != 0)
+		return -1;
+	int claim = claim_store(config, &names->privileges, err), result = -1;
 	struct page_memory memory;
 	if (claim != -1 && page_memory_open(&memory, worker_count, store_doubt_ms(&store), err) == 0) {
-		result = run_master(config, worker_count, &memory, err);
+		result = run_master(config, names, worker_count, &memory, err);
 		page_memory_close(&memory);
 	}
 	if (claim >= 0)
@@ -174,14 +228,21 @@ static int act(enum config_action action, const struct config *config, const str
 	case CONFIG_VERSION: print_versions(); return 0;
 	case CONFIG_DUMP: config_dump(config, sources, stdout); return 0;
 	case CONFIG_TEST:
-		if (check_store(config, sources, err) != 0)
-			return -1;
-		puts("configuration OK");
-		return 0;
 	case CONFIG_RUN: break;
 	}
-	log_init("master", (enum log_level)config->log_level);
-	return check_store(config, sources, err) != 0 ? -1 : serve(config, err);
+	struct names names = {.privileges = {.groups = NULL}};
+	int result = -1;
+	if (check_store(config, sources, err) == 0 && find_names(&names, config, sources, err) == 0) {
+		if (action == CONFIG_RUN) {
+			log_init("master", (enum log_level)config->log_level);
+			result = serve(config, &names, err);
+		} else {
+			puts("configuration OK");
+			result = 0;
+		}
+	}
+	privileges_release(&names.privileges);
+	return result;
 }
 
 /* Started with a closed stdin, stdout or stderr, the next descriptor would take its place, and the log would be written into

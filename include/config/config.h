@@ -21,8 +21,11 @@ enum config_cache_mode { CONFIG_CACHE_AUTO, CONFIG_CACHE_STRICT };
 struct config {
 	char *listen[CONFIG_LISTEN_MAX]; /* "HOST:PORT", "[IPv6]:PORT", "unix:PATH": syntax checked */
 	size_t listen_count;
-	char *store;      /* never NULL after config_load: the default path is filled in */
-	char *cache;      /* "local", "off", redis://… or redis+unix://…; the default is filled in */
+	char *store; /* never NULL after config_load: the default path is filled in */
+	char *cache; /* "local", "off", redis://… or redis+unix://…; the default is filled in */
+	char *user;  /* NULL: none; so the next three */
+	char *group;
+	char *unix_group;
 	uint32_t workers; /* 0: auto */
 	uint32_t store_timeout_ms;
 	uint32_t cache_mode; /* enum config_cache_mode */
@@ -38,6 +41,7 @@ struct config {
 	uint32_t worker_timeout_s;
 	uint32_t log_level; /* enum log_level */
 	uint32_t drain_timeout_s;
+	uint32_t unix_mode; /* permission bits */
 };
 
 /* What the command line asks for besides values. */

@@ -27,6 +27,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "master/privileges.h"
 #include "net/listener.h"
 
 #include <stdbool.h>
@@ -55,6 +56,7 @@ struct master_settings {
 	const void *config;  /* handed on to every process */
 	const int *kept_fds; /* descriptors that every process keeps, beside its listeners */
 	size_t kept_count;
+	const struct privileges *privileges; /* of every process */
 	enum log_level log_level;
 	struct listener *listeners; /* open; the master closes them */
 	size_t listener_count;

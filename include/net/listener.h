@@ -10,6 +10,13 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+/* Whose a unix socket is and who may connect to it: that takes the right to write. */
+struct listener_rights {
+	mode_t mode;
+	uid_t uid; /* -1: as the process creates it */
+	gid_t gid; /* likewise */
+};
+
 struct listener {
 	int fd;         /* non-blocking, CLOEXEC; -1 once closed */
 	char name[280]; /* as it was bound, with the port that the kernel picked: for the log */
@@ -19,18 +26,20 @@ struct listener {
 };
 
 /*
- * Binds and listens. `path` given: a unix socket there, `host` and `port` ignored; a file left behind by a
- * daemon that was killed is replaced (nobody answers a connect), any other file is left alone. Otherwise a
- * TCP socket on a numeric address or a name (getaddrinfo(3), the first address). Returns 0, or -1 and *err:
- * EXIT_CODE_UNAVAILABLE with the address, EXIT_CODE_NO_PERMISSION.
+ * Binds and listens. `path` given: a unix socket there, `host` and `port` ignored; nobody can connect before it has
+ * its `rights`. A file left behind by a daemon that was killed is replaced (nobody answers a connect), any other
+ * file is left alone; meanwhile the directory is locked, so that of two that start at once one wins, which may
+ * block for a second. Otherwise a TCP socket on a numeric address or a name (getaddrinfo(3), the first address).
+ * Returns 0, or -1 and *err: EXIT_CODE_UNAVAILABLE with the address, EXIT_CODE_NO_PERMISSION.
  */
-int listener_open(struct listener *l, const char *host, const char *port, const char *path, struct err *err);
+int listener_open(struct listener *l, const char *host, const char *port, const char *path,
+		  const struct listener_rights *rights, struct err *err);
 
 /* Takes over a listening stream socket that somebody else has made, of any family; its file, where it has one,
  * stays theirs. Returns 0, or -1 and *err (EXIT_CODE_CONFIG): then the descriptor is as it was. */
 int listener_adopt(struct listener *l, int fd, struct err *err);
 
-/* Closes; with `unlink_file` also removes the socket file if it is still the one that was made. */
+/* Closes; with `unlink_file` it first removes the socket file, if that is still the one that was made. */
 void listener_close(struct listener *l, bool unlink_file);
 
 #endif

@@ -391,6 +391,9 @@ static int complete(struct loader *l, struct err *err)
 
 static int check_together(const struct config *c, const struct config_sources *s, struct err *err)
 {
+	if (c->group && !c->user)
+		return err_set(err, EXIT_CODE_CONFIG, "%.150s: group = %.100s is of no use without user",
+			       config_place(s, "group"), c->group);
 	if (c->content_max_bytes <= c->body_max_bytes)
 		return 0;
 	const char *content_place = config_place(s, "content_max_bytes");

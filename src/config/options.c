@@ -13,7 +13,8 @@ struct config_type {
 	void (*allowed)(const struct config_key *key, struct buf *out);
 };
 
-static const struct config_type type_listen, type_store, type_cache, type_number, type_auto, type_choice;
+static const struct config_type type_listen, type_store, type_cache, type_number, type_auto, type_choice,
+    type_name, type_mode;
 
 static const char *const cache_modes[] = {
     [CONFIG_CACHE_AUTO] = "auto",
@@ -33,6 +34,7 @@ enum { DAY_S = 86400 };
 #define TEXT(field, kind) .name = #field, .type = &(kind), .offset = offsetof(struct config, field)
 #define NUMBER(field, kind, value, low, high, unit_name) \
 	TEXT(field, kind), .preset = (value), .min = (low), .max = (high), .unit = (unit_name)
+#define NAME(field, what)          TEXT(field, type_name), .preset = "none", .unit = (what)
 #define CHOICE(field, value, list) TEXT(field, type_choice), .preset = (value), .words = (list)
 
 /* clang-format off */
@@ -74,6 +76,12 @@ const struct config_key config_keys[] = {
 	 .meaning = "the least severe kind of line that is logged"},
 	{NUMBER(drain_timeout_s, type_number, "30", 0, 3600, "s"),
 	 .meaning = "a stop waits that long for requests in flight"},
+	{NAME(user, "a user"),
+	 .meaning = "who the processes run as, where root starts them; the master stays root"},
+	{NAME(group, "a group"), .meaning = "their group; none: that of user"},
+	{NAME(unix_group, "a group"), .meaning = "whose unix sockets are; none: that of the processes"},
+	{TEXT(unix_mode, type_mode), .preset = "0666",
+	 .meaning = "who may connect to unix sockets, as for chmod; 0660: user and unix_group"},
 };
 /* clang-format on */
 
@@ -334,6 +342,58 @@ static void cache_allowed(const struct config_key *key, struct buf *out)
 }
 
 static const struct config_type type_cache = {cache_set, text_clear, text_format, cache_allowed};
+
+/* --- names: of users, groups and files. */
+
+static int name_set(const struct config_key *key, struct config *c, const char *value, struct err *err)
+{
+	if (!*value)
+		return err_set(err, EXIT_CODE_CONFIG, "\"\" is neither none nor %s", key->unit);
+	if (strcmp(value, "none") == 0)
+		text_clear(key, c);
+	else
+		text_replace(key, c, value);
+	return 0;
+}
+
+static void name_format(const struct config_key *key, const struct config *c, struct buf *out)
+{
+	char *const *text = const_field_of(key, c);
+	buf_append_str(out, *text ? *text : "none");
+}
+
+static void name_allowed(const struct config_key *key, struct buf *out)
+{
+	buf_printf(out, "none, or %s", key->unit);
+}
+
+static const struct config_type type_name = {name_set, text_clear, name_format, name_allowed};
+
+/* --- permission bits, in octal digits. */
+
+static int mode_set(const struct config_key *key, struct config *c, const char *value, struct err *err)
+{
+	uint32_t *mode = field_of(key, c);
+	size_t len = strspn(value, "01234567");
+	if (len < 3 || len > 4 || value[len] || (len == 4 && value[0] != '0'))
+		return err_set(err, EXIT_CODE_CONFIG, "\"%.100s\" is not a mode from 000 to 777", value);
+	*mode = (uint32_t)strtoul(value, NULL, 8);
+	return 0;
+}
+
+static void mode_format(const struct config_key *key, const struct config *c, struct buf *out)
+{
+	const uint32_t *mode = const_field_of(key, c);
+	buf_printf(out, "%04o", *mode);
+}
+
+static void mode_allowed(const struct config_key *key, struct buf *out)
+{
+	(void)key;
+	buf_append_str(out, "000 to 777, octal");
+}
+
+static const struct config_type type_mode = {mode_set, NULL, mode_format, mode_allowed};
 
 /* --- numbers. */
 

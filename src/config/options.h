@@ -22,7 +22,7 @@ struct config_key {
 	const char *preset; /* the default as it would be written; NULL where it depends on other things, */
 	const char *preset_words; /* and then these words say on which */
 	uint32_t min, max;        /* of numbers */
-	const char *unit;         /* of numbers, or "" */
+	const char *unit;         /* of numbers, or ""; of names, what they are the names of */
 	const char *const *words; /* of choices, NULL-terminated; a value is stored as its index */
 	const char *meaning;      /* one line */
 };

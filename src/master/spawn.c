@@ -77,10 +77,15 @@ static _Noreturn void run_child(const struct process_kind *kind, struct process 
 	(void)snprintf(name, sizeof(name), "todod-%.9s", kind->name);
 	(void)prctl(PR_SET_NAME, name);
 	notify_forget();
-	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+	log_init(kind->name, settings->log_level);
+	struct err err;
+	if (privileges_drop(settings->privileges, &err) != 0) {
+		log_error("%s", err.text);
+		_exit(err.code);
+	}
+	(void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* behind a change of the user, which clears it */
 	if (getppid() != master)
 		_exit(EXIT_CODE_OK); /* it died before the line above */
-	log_init(kind->name, settings->log_level);
 	if (!closed)
 		log_error("close_range is refused here: the %s keeps the master's descriptors", kind->name);
 	int code = kind->run(&p);

@@ -7,17 +7,32 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { LISTENER_BACKLOG = 4096 }; /* the kernel clamps it to net.core.somaxconn */
+enum {
+	LISTENER_BACKLOG = 4096, /* the kernel clamps it to net.core.somaxconn */
+	LISTENER_LOCK_TRIES = 100,
+	LISTENER_LOCK_PAUSE_NS = 10 * 1000 * 1000,
+};
+
+static void unlink_own(struct listener *l)
+{
+	struct stat st;
+	if (l->path[0] && lstat(l->path, &st) == 0 && st.st_dev == l->device && st.st_ino == l->inode)
+		(void)unlink(l->path);
+	l->path[0] = '\0'; /* once: a file that is there later is a successor's, whatever its inode */
+}
 
 static int fail(struct listener *l, const char *what, struct err *err)
 {
 	int code = errno == EACCES || errno == EPERM ? EXIT_CODE_NO_PERMISSION : EXIT_CODE_UNAVAILABLE;
 	err_set(err, code, "cannot %s %s: %s", what, l->name, strerror(errno));
+	unlink_own(l);
 	if (l->fd >= 0)
 		close(l->fd);
 	l->fd = -1;
@@ -28,6 +43,34 @@ static int set_flag(int fd, int level, int option)
 {
 	int on = 1;
 	return setsockopt(fd, level, option, &on, sizeof(on));
+}
+
+/* ---- unix sockets */
+
+/*
+ * Looking whether somebody listens, removing the file and making another are three steps, and who is not at the end
+ * of them looks dead. A lock on the directory makes them one, and leaves nothing behind. Returns its descriptor; -1
+ * where there can be no lock (a directory that may not be read: bind(2) says what else is wrong), -2 when it is
+ * held for too long.
+ */
+static int lock_directory(const char *path)
+{
+	const struct timespec pause = {0, LISTENER_LOCK_PAUSE_NS};
+	const char *slash = strrchr(path, '/');
+	size_t len = slash ? (size_t)(slash - path) : 0;
+	char directory[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	(void)snprintf(directory, sizeof(directory), "%.*s%s", (int)len, path, slash ? "/" : ".");
+	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int i = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0; i++) {
+		if (errno == EWOULDBLOCK && i < LISTENER_LOCK_TRIES) {
+			(void)nanosleep(&pause, NULL);
+			continue;
+		}
+		int result = errno == EWOULDBLOCK ? -2 : -1;
+		close(fd);
+		return result;
+	}
+	return fd;
 }
 
 /* A socket file that nobody listens on is what a killed daemon leaves behind. Anything else there is not ours
@@ -45,29 +88,76 @@ static void remove_stale_socket(const struct sockaddr_un *address)
 	close(probe);
 }
 
-static int open_unix(struct listener *l, const char *path, struct err *err)
+/* By a descriptor, not by the path: where others may write to the directory, it may name another file by now. */
+static int own_file(struct listener *l, const char *path, const struct listener_rights *rights)
+{
+	struct stat st = {.st_ino = 0};
+	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	bool is_changed = rights->uid != (uid_t)-1 || rights->gid != (gid_t)-1;
+	int result = fstat(fd, &st);
+	if (result == 0 && !S_ISSOCK(st.st_mode)) {
+		errno = EADDRINUSE;
+		result = -1;
+	}
+	if (result == 0 && is_changed)
+		result = fchownat(fd, "", rights->uid, rights->gid, AT_EMPTY_PATH);
+	l->device = st.st_dev;
+	l->inode = st.st_ino;
+	int saved_errno = errno;
+	close(fd);
+	errno = saved_errno;
+	return result;
+}
+
+/* The file is made with the mode of the socket, less the umask: there is no moment in which it has another. */
+static int bind_with_mode(const struct listener *l, const struct sockaddr_un *address, mode_t mode)
+{
+	if (fchmod(l->fd, mode) != 0)
+		return -1;
+	mode_t mask = umask(0);
+	int result = bind(l->fd, (const struct sockaddr *)address, sizeof(*address));
+	(void)umask(mask);
+	return result;
+}
+
+static int open_locked(struct listener *l, const char *path, const struct listener_rights *rights,
+		       struct err *err)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof(address.sun_path))
-		return err_set(err, EXIT_CODE_CONFIG, "the path of a unix socket is limited to %zu bytes: %s",
-			       sizeof(address.sun_path) - 1, path);
 	memcpy(address.sun_path, path, strlen(path));
-	memcpy(l->path, path, strlen(path));
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0)
 		return fail(l, "make a socket for", err);
 	remove_stale_socket(&address);
-	if (bind(l->fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
+	if (bind_with_mode(l, &address, rights->mode) != 0)
 		return fail(l, "bind", err);
-	struct stat st;
-	if (lstat(path, &st) == 0) {
-		l->device = st.st_dev;
-		l->inode = st.st_ino;
-	}
+	memcpy(l->path, path, strlen(path));
+	if (own_file(l, path, rights) != 0)
+		return fail(l, "set the owner of", err);
 	if (listen(l->fd, LISTENER_BACKLOG) != 0)
 		return fail(l, "listen on", err);
 	return 0;
 }
+
+static int open_unix(struct listener *l, const char *path, const struct listener_rights *rights,
+		     struct err *err)
+{
+	if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+		return err_set(err, EXIT_CODE_CONFIG, "the path of a unix socket is limited to %zu bytes: %s",
+			       sizeof(((struct sockaddr_un *)0)->sun_path) - 1, path);
+	int lock = lock_directory(path);
+	if (lock == -2)
+		return err_set(err, EXIT_CODE_UNAVAILABLE,
+			       "cannot bind %s: somebody else holds a lock on its directory", l->name);
+	int result = open_locked(l, path, rights, err);
+	if (lock >= 0)
+		close(lock);
+	return result;
+}
+
+/* ---- TCP */
 
 /* Port 0 lets the kernel pick, and a socket may come from somebody else: the log has to say which address it is. */
 static void name_bound_address(struct listener *l)
@@ -102,8 +192,8 @@ static int open_tcp(struct listener *l, const char *host, const char *port, stru
 		return err_set(err, EXIT_CODE_UNAVAILABLE, "cannot resolve %s: %s", l->name,
 			       gai_strerror(status));
 	l->fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* TCP_NODELAY is inherited by accepted sockets: one system call less for each. An IPv6 listener takes
-	 * IPv6 only, so that the same port on 0.0.0.0 is free for another. */
+	/* TCP_NODELAY is inherited by accepted sockets: one system call less for each. An IPv6 listener takes IPv6
+	 * only, so that the same port on 0.0.0.0 is free for another. */
 	bool bound = l->fd >= 0 && set_flag(l->fd, SOL_SOCKET, SO_REUSEADDR) == 0 &&
 		     set_flag(l->fd, IPPROTO_TCP, TCP_NODELAY) == 0 &&
 		     (found->ai_family != AF_INET6 || set_flag(l->fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) &&
@@ -118,12 +208,15 @@ static int open_tcp(struct listener *l, const char *host, const char *port, stru
 	return 0;
 }
 
-int listener_open(struct listener *l, const char *host, const char *port, const char *path, struct err *err)
+/* ---- the whole */
+
+int listener_open(struct listener *l, const char *host, const char *port, const char *path,
+		  const struct listener_rights *rights, struct err *err)
 {
 	*l = (struct listener){.fd = -1};
 	if (path) {
 		(void)snprintf(l->name, sizeof(l->name), "unix:%.250s", path);
-		return open_unix(l, path, err);
+		return open_unix(l, path, rights, err);
 	}
 	(void)snprintf(l->name, sizeof(l->name), strchr(host, ':') ? "[%.250s]:%.8s" : "%.250s:%.8s", host,
 		       port);
@@ -150,12 +243,10 @@ int listener_adopt(struct listener *l, int fd, struct err *err)
 
 void listener_close(struct listener *l, bool unlink_file)
 {
-	struct stat st;
+	/* The file first: one on which nobody listens would be for others to remove. */
+	if (unlink_file)
+		unlink_own(l);
 	if (l->fd >= 0)
 		close(l->fd);
 	l->fd = -1;
-	if (unlink_file && l->path[0] && lstat(l->path, &st) == 0 && st.st_dev == l->device &&
-	    st.st_ino == l->inode)
-		(void)unlink(l->path);
-	l->path[0] = '\0'; /* once: a file that is there later is a successor's, whatever its inode */
 }

@@ -57,6 +57,215 @@ def _master_below(tracer):
     return next((pid for pid in processes_of_session(tracer) if status_field(pid, "Name") == "todod"), None)
 
 
+# ---- unix sockets ----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("mode", [None, "0600", "666", "0770"])
+def test_the_mode_of_a_unix_socket(todod, directory, mode):
+    path = directory / "socket"
+    daemon = todod(listen=f"unix:{path}", unix_mode=mode, prefix=["sh", "-c", 'umask 077; exec "$@"', "sh"])
+    assert stat.S_IMODE(path.stat().st_mode) == int(mode or "0666", 8)
+    assert daemon.request("GET", "/index").status == 200
+
+
+def test_the_group_of_a_unix_socket(todod, directory):
+    group = grp.getgrnam("www-data") if IS_ROOT else grp.getgrgid(os.getgroups()[-1])
+    todod(listen=f"unix:{directory}/socket", unix_group=group.gr_name)
+    status = (directory / "socket").stat()
+    assert (status.st_uid, status.st_gid) == (os.geteuid(), group.gr_gid)
+
+
+def test_of_many_on_one_socket_one_runs(directory):
+    """A stale file lies there: who looks for one must not take a newcomer's for it."""
+    path = directory / "socket"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    with several(directory, 8, "--listen", f"unix:{path}") as started:
+        running = [one for one in started if one.poll() is None]
+        assert len(running) == 1
+        assert sorted(one.poll() for one in started if one not in running) == 7 * [69]
+        with Connection(str(path)) as connection:
+            assert connection.request("GET", "/index").status == 200
+    assert not path.exists()
+
+
+def test_who_is_about_to_listen_is_not_taken_for_dead(todod, directory):
+    path = directory / "socket"
+    first = todod(wait=False, traced=True, listen=f"unix:{path}", prefix=_delayed("listen"))
+    wait_until(path.exists, "it is bound")
+    assert not accepts(str(path)), "and does not listen"
+    second = run_todod(directory, "--listen", f"unix:{path}", "--store", f"sqlite:{directory}/other.db")
+    assert second.returncode == 69 and str(path) in second.stderr
+    first.wait_ready(60)
+    with Connection(str(path)) as connection:
+        assert connection.request("GET", "/index").status == 200
+    os.kill(_master_below(first.master), signal.SIGTERM)
+    assert first.wait_exit() == 0
+
+
+def test_a_socket_file_of_a_successor_is_left(todod, directory):
+    path = directory / "socket"
+    daemon = todod(listen=["127.0.0.1:0", f"unix:{path}"])
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        inode = path.stat().st_ino
+        assert daemon.stop() == 0
+        assert path.stat().st_ino == inode and accepts(str(path))
+
+
+def test_a_directory_locked_by_another_is_not_waited_for_long(directory):
+    with subprocess.Popen(["flock", directory, "sleep", "60"], start_new_session=True) as holder:
+        try:
+            wait_until(lambda: subprocess.run(["flock", "-n", directory, "true"]).returncode, "the lock")
+            watch = Stopwatch()
+            done = run_todod(directory, "--listen", f"unix:{directory}/socket", "--store", f"sqlite:{directory}/todo.db")
+            assert done.returncode == 69 and "lock" in done.stderr and watch.seconds < 3 * SLOW
+        finally:
+            os.killpg(holder.pid, signal.SIGKILL)
+
+
+# ---- user and group --------------------------------------------------------------------------------------
+
+@pytest.fixture
+def place(directory):
+    """A directory in which that user may make files."""
+    directory.chmod(0o755)
+    path = directory / "place"
+    path.mkdir()
+    path.chmod(0o777)
+    return path
+
+
+def _low_port():
+    for port in range(1023, 512, -1):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port below 1024")
+
+
+def _refused_to_others(directory):
+    """All that can be seen of it without being root."""
+    done = run_todod(directory, "--user", "daemon", "--listen", "127.0.0.1:0", "--store", f"sqlite:{directory}/todo.db")
+    assert done.returncode == 77 and "daemon" in done.stderr and "root" in done.stderr
+
+
+def test_processes_run_as_user(todod, directory, place):
+    if not IS_ROOT:
+        return _refused_to_others(directory)
+    daemon = todod(user=USER.pw_name, store=f"sqlite:{place}/made/todo.db",
+                   listen=[f"127.0.0.1:{_low_port()}", f"unix:{directory}/socket"], unix_mode="0600")
+    assert [daemon.post("x")] == daemon.request("GET", "/todo").data
+    assert status_field(daemon.master, "Uid").split() == 4 * ["0"], "the master has to bind again"
+    workers = daemon.wait_workers(3)
+    for pid in [*workers, daemon.keeper_pid()]:
+        assert status_field(pid, "Uid").split() == 4 * [str(USER.pw_uid)]
+        assert status_field(pid, "Gid").split() == 4 * [str(USER.pw_gid)]
+        assert sorted(map(int, status_field(pid, "Groups").split())) == sorted(os.getgrouplist(USER.pw_name, USER.pw_gid))
+        for kind in ("CapPrm", "CapEff", "CapAmb"):
+            assert int(status_field(pid, kind), 16) == 0
+        assert os.stat(f"/proc/{pid}/fd").st_uid == USER.pw_uid, "it may not dump core, nor read /proc/self"
+        assert Path(f"/proc/{pid}/limits").read_text() == Path(f"/proc/{daemon.master}/limits").read_text()
+    made = [place / "made", *(place / "made").iterdir()]
+    assert len(made) >= 4 and {path.stat().st_uid for path in made} == {USER.pw_uid}
+    assert {path.stat().st_gid for path in made} == {USER.pw_gid}
+    assert ((status := (directory / "socket").stat()).st_uid, status.st_gid) == (USER.pw_uid, USER.pw_gid)
+    # What replaces a worker is that user, too.
+    daemon.expects_deaths = True
+    os.kill(workers[0], signal.SIGKILL)
+    now = wait_until(lambda: len(now := daemon.worker_pids()) == 3 and workers[0] not in now and now, "a new worker")
+    wait_until(lambda: {status_field(pid, "Uid").split()[0] for pid in now} == {str(USER.pw_uid)}, "its user")
+    assert daemon.stop() == 0
+    assert not (directory / "socket").exists()
+
+
+def test_processes_run_as_group(todod, directory, place):
+    if not IS_ROOT:
+        return _refused_to_others(directory)
+    group = grp.getgrnam("www-data")
+    daemon = todod(user=USER.pw_name, group=group.gr_name, store=f"sqlite:{place}/todo.db", listen=["127.0.0.1:0", f"unix:{directory}/socket"])
+    for pid in daemon.wait_workers(3):
+        assert status_field(pid, "Gid").split() == 4 * [str(group.gr_gid)]
+        assert str(group.gr_gid) in status_field(pid, "Groups").split()
+    assert (directory / "socket").stat().st_gid == group.gr_gid
+
+
+def test_the_death_of_the_master_is_asked_for_after_the_user_has_changed(todod, directory, place):
+    """The change clears PR_SET_PDEATHSIG, and the master may die at any moment."""
+    if not IS_ROOT:
+        return _refused_to_others(directory)
+    trace = directory / "trace"
+    daemon = todod(wait=False, traced=True, user=USER.pw_name, store=f"sqlite:{place}/todo.db",
+                   prefix=["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=prctl,setresuid,getppid"])
+    daemon.wait_ready(60)
+    order = [f"setresuid({USER.pw_uid}, {USER.pw_uid}, {USER.pw_uid}", "prctl(PR_SET_PDEATHSIG, SIGTERM", "getppid("]
+
+    def steps():
+        """{process: what it did of these, in its order}"""
+        found = {}
+        for line in trace.read_text().splitlines():
+            pid, call = line.split(maxsplit=1)
+            found.setdefault(pid, []).extend(part for part in order if call.startswith(part))
+        return [made for made in found.values() if made]
+    wait_until(lambda: sum(len(made) >= 3 for made in steps()) == 5, trace.read_text, 20 * SLOW)
+    assert steps() == 5 * [order], "set-up, keeper, three workers"
+    master = _master_below(daemon.master)
+    os.kill(master, signal.SIGTERM)
+    assert daemon.wait_exit() == 0
+
+
+def test_no_process_of_a_user_outlives_a_killed_master(todod, directory, place):
+    if not IS_ROOT:
+        return _refused_to_others(directory)
+    daemon = todod(user=USER.pw_name, store=f"sqlite:{place}/todo.db",
+                   listen=f"unix:{directory}/socket", prefix=["env", "--block-signal=TERM,CHLD"])
+    daemon.process.kill()
+    daemon.wait_exit()
+    assert not wait_until_gone(daemon.master, 7 * SLOW)
+    daemon.start().wait_store()
+
+
+def test_only_root_can_name_another_user(directory, place):
+    binary, me = place / "todod", []
+    shutil.copy(BINARY, binary)
+    if IS_ROOT:
+        me = ["setpriv", "--reuid", str(USER.pw_uid), "--regid", str(USER.pw_gid), "--clear-groups"]
+    name = USER.pw_name if IS_ROOT else pwd.getpwuid(os.geteuid()).pw_name
+
+    def run(*arguments):
+        return subprocess.run([*me, binary, "--listen", "127.0.0.1:0", "--store", f"sqlite:{place}/todo.db", *arguments],
+                              text=True, env=environment(place), cwd="/", capture_output=True, timeout=30)
+    other = run("--user", "daemon")
+    assert other.returncode == 77 and "daemon" in other.stderr and "root" in other.stderr, other
+    assert not (place / "todo.db").exists()
+    assert run("--user", "daemon", "-t").returncode == 0, "the configuration is right"
+    with subprocess.Popen([*me, binary, "--listen", f"unix:{place}/socket", "--store", f"sqlite:{place}/todo.db", "--user", name],
+                          env=environment(place), cwd="/", stderr=subprocess.DEVNULL, start_new_session=True) as own:
+        wait_until(lambda: (place / "socket").exists() and accepts(str(place / "socket")), "its own user")
+        own.terminate()
+        assert own.wait(30) == 0
+
+
+def test_a_store_that_the_user_cannot_have_is_77(directory):
+    if not IS_ROOT:
+        return _refused_to_others(directory)
+    done = run_todod(directory, "--user", USER.pw_name, "--listen", "127.0.0.1:0", "--store", f"sqlite:{directory}/sub/todo.db")
+    assert done.returncode == 77 and f"{directory}/sub" in done.stderr and f"as user {USER.pw_name}" in done.stderr
+    assert not (directory / "sub").exists()
+
+
+@pytest.mark.parametrize("key", ["user", "unix_group", "group"])
+@pytest.mark.parametrize("test", [["-t"], []], ids=["-t", "start"])
+def test_an_unknown_name_is_78_and_touches_nothing(directory, key, test):
+    (directory / "conf").write_text(f"listen = unix:{directory}/socket\nstore = sqlite:{directory}/todo.db\n"
+                                    f"workers = 1\n{key} = nobody-knows\n" + (key == "group") * "user = nobody\n")
+    watch = Stopwatch()
+    done = run_todod(directory, "-c", directory / "conf", *test)
+    assert done.returncode == 78 and f"{directory}/conf:4: {key}: " in done.stderr and "nobody-knows" in done.stderr
+    assert watch.seconds < 1 * SLOW and [path.name for path in directory.iterdir()] == ["conf"]
+
+
 # ---- socket activation -----------------------------------------------------------------------------------
 
 def test_under_systemd_socket_activate(directory):

@@ -180,6 +180,10 @@ static void test_defaults(void **state)
 	assert_int_equal(l.c.worker_timeout_s, 2);
 	assert_int_equal(l.c.log_level, LOG_LEVEL_INFO);
 	assert_int_equal(l.c.drain_timeout_s, 30);
+	assert_null(l.c.user);
+	assert_null(l.c.group);
+	assert_null(l.c.unix_group);
+	assert_int_equal(l.c.unix_mode, 0666);
 	for (size_t i = 0; i < config_key_count; i++)
 		assert_string_equal(config_place(&l.s, config_keys[i].name), "default");
 	release(&l);
@@ -189,7 +193,8 @@ static void test_defaults(void **state)
 static void test_table_covers_the_struct(void **state)
 {
 	(void)state;
-	size_t covered = sizeof(char *) * CONFIG_LISTEN_MAX + sizeof(size_t) + 2 * sizeof(char *);
+	static const char *const texts[] = {"store", "cache", "user", "group", "unix_group"};
+	size_t covered = sizeof(char *) * CONFIG_LISTEN_MAX + sizeof(size_t);
 	for (size_t i = 0; i < config_key_count; i++) {
 		for (size_t j = 0; j < i; j++) {
 			assert_int_not_equal(config_keys[i].offset, config_keys[j].offset);
@@ -199,9 +204,11 @@ static void test_table_covers_the_struct(void **state)
 		/* TODOD_KEY_FILE would be ambiguous. */
 		size_t len = strlen(config_keys[i].name);
 		assert_true(len < 5 || strcmp(config_keys[i].name + len - 5, "_file") != 0);
-		if (strcmp(config_keys[i].name, "listen") && strcmp(config_keys[i].name, "store") &&
-		    strcmp(config_keys[i].name, "cache"))
-			covered += sizeof(uint32_t);
+		bool is_text = false;
+		for (size_t j = 0; j < sizeof(texts) / sizeof(texts[0]); j++)
+			is_text |= strcmp(config_keys[i].name, texts[j]) == 0;
+		if (strcmp(config_keys[i].name, "listen") != 0)
+			covered += is_text ? sizeof(char *) : sizeof(uint32_t);
 	}
 	assert_true(sizeof(struct config) - covered < _Alignof(struct config));
 }
@@ -386,6 +393,12 @@ static void test_wrong_values(void **state)
 	    {"",			  "--store|sqlite:",
 	     "--store: \"sqlite:\" is neither sqlite:PATH nor mongodb://... nor mongodb+srv://..."                                                   },
 	    {"TODOD_STORE=sqlite:a\nb",   "",                                 "TODOD_STORE: the value has a control character at byte 9"             },
+	    {"",			  "--unix-mode|0888",                 "--unix-mode: \"0888\" is not a mode from 000 to 777"                  },
+	    {"",			  "--unix-mode|1777",                 "--unix-mode: \"1777\" is not a mode from 000 to 777"                  },
+	    {"",			  "--unix-mode|66",                   "--unix-mode: \"66\" is not a mode from 000 to 777"                    },
+	    {"",			  "--unix-mode|0o66",                 "--unix-mode: \"0o66\" is not a mode from 000 to 777"                  },
+	    {"",			  "--user=",                          "--user: \"\" is neither none nor a user"                              },
+	    {"",			  "--group|daemon",                   "--group: group = daemon is of no use without user"                    },
 	    {"",			  "--content-max-bytes|70000",
 	     "--content-max-bytes: content_max_bytes = 70000 (--content-max-bytes) does not fit into "
 	     "body_max_bytes = 65536 (default)"												      },
@@ -401,6 +414,11 @@ static void test_wrong_values(void **state)
 	struct loaded l;
 	load_well(&l, "HOME=/h", "--content-max-bytes|4096|--body-max-bytes|4096|--workers| 7\t");
 	assert_int_equal(l.c.workers, 7);
+	release(&l);
+	/* A layer can take back what a lower one names. */
+	load_well(&l, "HOME=/h|TODOD_UNIX_GROUP=www|TODOD_USER=ann", "--unix-group|none");
+	assert_null(l.c.unix_group);
+	assert_string_equal(l.c.user, "ann");
 	release(&l);
 }
 
@@ -638,7 +656,7 @@ static void test_guess(void **state)
 	    {"maxconnections",     "max_connections"    },
 	    {"",		   NULL                 },
 	    {"x",		  NULL                 },
-	    {"user",               NULL                 },
+	    {"verbose",            NULL                 },
 	    {"database",           NULL                 },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -945,7 +963,10 @@ static void test_dump_loads(void **state)
 		  "max-bytes|7|"
 		  "--body-max-bytes|2000|--start-max|0|--header-timeout-s|8|--keepalive-timeout-s|9|--write-"
 		  "timeout-s|11|"
-		  "--max-connections|12|--worker-timeout-s|13|--log-level|error|--drain-timeout-s|0");
+		  "--max-connections|12|--worker-timeout-s|13|--log-level|error|--drain-timeout-s|0|--user|u|"
+		  "--group|g|"
+		  "--unix-group|x|--unix-mode|660");
+	assert_int_equal(first.c.unix_mode, 0660);
 	for (size_t i = 0; i < config_key_count; i++)
 		assert_string_not_equal(config_place(&first.s, config_keys[i].name), "default");
 	char *text = dump(&first);
