@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "http/coding.h"
 #include "master/master.h"
+#include "master/pidfile.h"
 #include "master/privileges.h"
 #include "net/activation.h"
 #include "net/listener.h"
@@ -197,7 +198,9 @@ static int serve(const struct config *config, const struct names *names, struct 
 	    config->workers ? config->workers : config_default_workers("/sys/fs/cgroup", "/proc/self/cgroup");
 	log_start(config, worker_count);
 	raise_descriptor_limit();
-	if (privileges_check(&names->privileges, err) != 0)
+	struct pidfile pidfile;
+	if (privileges_check(&names->privileges, err) != 0 ||
+	    pidfile_open(&pidfile, config->pidfile, err) != 0)
 		return -1;
 	int claim = claim_store(config, &names->privileges, err), result = -1;
 	struct page_memory memory;
@@ -207,6 +210,7 @@ static int serve(const struct config *config, const struct names *names, struct 
 	}
 	if (claim >= 0)
 		close(claim);
+	pidfile_close(&pidfile);
 	return result;
 }
 

@@ -25,6 +25,7 @@ struct config {
 	char *cache; /* "local", "off", redis://… or redis+unix://…; the default is filled in */
 	char *user;  /* NULL: none; so the next three */
 	char *group;
+	char *pidfile;
 	char *unix_group;
 	uint32_t workers; /* 0: auto */
 	uint32_t store_timeout_ms;

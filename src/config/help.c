@@ -39,7 +39,7 @@ static const char signals_and_codes[] =
     "\n"
     "Exit codes:\n"
     "   0  stopped as asked               73  a file cannot be created\n"
-    "  64  wrong command line             75  another todod holds the store\n"
+    "  64  wrong command line             75  another todod holds the store or pidfile\n"
     "  69  address not available          77  no permission\n"
     "  70  a bug in todod                 78  wrong configuration\n"
     "  71  the system refused something\n";

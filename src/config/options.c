@@ -79,6 +79,8 @@ const struct config_key config_keys[] = {
 	{NAME(user, "a user"),
 	 .meaning = "who the processes run as, where root starts them; the master stays root"},
 	{NAME(group, "a group"), .meaning = "their group; none: that of user"},
+	{NAME(pidfile, "a path"),
+	 .meaning = "locked while the master runs, with its process id; a second one exits 75"},
 	{NAME(unix_group, "a group"), .meaning = "whose unix sockets are; none: that of the processes"},
 	{TEXT(unix_mode, type_mode), .preset = "0666",
 	 .meaning = "who may connect to unix sockets, as for chmod; 0660: user and unix_group"},

@@ -57,6 +57,91 @@ def _master_below(tracer):
     return next((pid for pid in processes_of_session(tracer) if status_field(pid, "Name") == "todod"), None)
 
 
+# ---- the pidfile -----------------------------------------------------------------------------------------
+
+def test_pidfile(todod, directory):
+    path = directory / "todod.pid"
+    first = todod(pidfile=path, listen=["127.0.0.1:0", f"unix:{directory}/socket"])
+    assert path.read_text() == f"{first.master}\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644 and path.stat().st_uid == os.geteuid()
+    for pid in first.children():
+        assert str(path) not in descriptors(pid).values(), "a child holds the lock"
+    inode = path.stat().st_ino
+    second = run_todod(directory, "--pidfile", path, "--listen", f"unix:{directory}/socket", "--store", f"sqlite:{directory}/other.db")
+    assert second.returncode == 75 and str(path) in second.stderr and str(first.master) in second.stderr
+    assert not list(directory.glob("other.db*")), "nothing is touched before"
+    assert path.stat().st_ino == inode and path.read_text() == f"{first.master}\n"
+    assert first.request("GET", "/index").status == 200
+    assert first.stop() == 0
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("text", ["", "1\n", f"{os.getpid()}\n", "99999999\n", "  12 \n"],
+                         ids=["empty", "of PID 1", "of another process", "of none", "with blanks"])
+def test_a_stale_pidfile_is_taken_over(todod, directory, text):
+    path = directory / "todod.pid"
+    path.write_text(text)
+    assert todod(pidfile=path).master == int(path.read_text())
+
+
+def test_a_pidfile_after_a_crash_is_taken_over(todod, directory):
+    path = directory / "todod.pid"
+    daemon = todod(pidfile=path)
+    daemon.kill_all()
+    assert path.exists()
+    daemon.start()
+    assert path.read_text() == f"{daemon.master}\n"
+
+
+def test_a_pidfile_of_a_successor_is_left(todod, directory):
+    path = directory / "todod.pid"
+    daemon = todod(pidfile=path)
+    path.unlink()
+    path.write_text("4711\n")
+    assert daemon.stop() == 0
+    assert path.read_text() == "4711\n"
+
+
+def test_a_pidfile_that_goes_between_open_and_lock_is_made_anew(todod, directory):
+    path = directory / "todod.pid"
+    first = todod(pidfile=path)
+    second = todod(wait=False, traced=True, pidfile=path, prefix=_delayed("flock"))
+    wait_until(lambda: (pid := _master_below(second.master)) and str(path) in descriptors(pid).values(), "the second has it open")
+    assert first.stop() == 0 and not path.exists()
+    second.wait_ready(60)
+    master = _master_below(second.master)
+    assert path.read_text() == f"{master}\n"
+    os.kill(master, signal.SIGTERM)
+    assert second.wait_exit() == 0 and not path.exists()
+
+
+def _mistaken(directory, kind):
+    path, target = directory / "todod.pid", directory / "target"
+    target.write_text("12\n")
+    {"text": lambda: path.write_text("root:x:0:0\n"), "long": lambda: path.write_text("1" * 33),
+     "link": lambda: path.symlink_to(target), "directory": path.mkdir}[kind]()
+    return path, target
+
+
+@pytest.mark.parametrize("kind", ["text", "long", "link", "directory"])
+def test_what_is_no_pidfile_is_left_as_it_is(directory, kind):
+    path, target = _mistaken(directory, kind)
+    before = path.read_text() if kind != "directory" else None
+    done = run_todod(directory, "--pidfile", path, "--listen", "127.0.0.1:0", "--store", f"sqlite:{directory}/other.db")
+    assert done.returncode == 73 and str(path) in done.stderr
+    assert target.read_text() == "12\n" and (before is None or path.read_text() == before)
+    assert path.is_symlink() == (kind == "link")
+
+
+def test_of_many_on_one_pidfile_one_runs(directory):
+    path = directory / "todod.pid"
+    with several(directory, 8, "--pidfile", path, "--listen", "127.0.0.1:0") as started:
+        running = [one for one in started if one.poll() is None]
+        assert len(running) == 1 and int(path.read_text()) == running[0].pid
+        assert sorted(one.poll() for one in started if one not in running) == 7 * [75]
+    assert not path.exists()
+
+
 # ---- unix sockets ----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("mode", [None, "0600", "666", "0770"])
@@ -154,7 +239,7 @@ def _refused_to_others(directory):
 def test_processes_run_as_user(todod, directory, place):
     if not IS_ROOT:
         return _refused_to_others(directory)
-    daemon = todod(user=USER.pw_name, store=f"sqlite:{place}/made/todo.db",
+    daemon = todod(user=USER.pw_name, store=f"sqlite:{place}/made/todo.db", pidfile=f"{directory}/todod.pid",
                    listen=[f"127.0.0.1:{_low_port()}", f"unix:{directory}/socket"], unix_mode="0600")
     assert [daemon.post("x")] == daemon.request("GET", "/todo").data
     assert status_field(daemon.master, "Uid").split() == 4 * ["0"], "the master has to bind again"
@@ -170,6 +255,7 @@ def test_processes_run_as_user(todod, directory, place):
     made = [place / "made", *(place / "made").iterdir()]
     assert len(made) >= 4 and {path.stat().st_uid for path in made} == {USER.pw_uid}
     assert {path.stat().st_gid for path in made} == {USER.pw_gid}
+    assert (directory / "todod.pid").stat().st_uid == 0
     assert ((status := (directory / "socket").stat()).st_uid, status.st_gid) == (USER.pw_uid, USER.pw_gid)
     # What replaces a worker is that user, too.
     daemon.expects_deaths = True
@@ -177,7 +263,7 @@ def test_processes_run_as_user(todod, directory, place):
     now = wait_until(lambda: len(now := daemon.worker_pids()) == 3 and workers[0] not in now and now, "a new worker")
     wait_until(lambda: {status_field(pid, "Uid").split()[0] for pid in now} == {str(USER.pw_uid)}, "its user")
     assert daemon.stop() == 0
-    assert not (directory / "socket").exists()
+    assert not (directory / "socket").exists() and not (directory / "todod.pid").exists()
 
 
 def test_processes_run_as_group(todod, directory, place):
@@ -218,7 +304,7 @@ def test_the_death_of_the_master_is_asked_for_after_the_user_has_changed(todod, 
 def test_no_process_of_a_user_outlives_a_killed_master(todod, directory, place):
     if not IS_ROOT:
         return _refused_to_others(directory)
-    daemon = todod(user=USER.pw_name, store=f"sqlite:{place}/todo.db",
+    daemon = todod(user=USER.pw_name, store=f"sqlite:{place}/todo.db", pidfile=f"{directory}/pid",
                    listen=f"unix:{directory}/socket", prefix=["env", "--block-signal=TERM,CHLD"])
     daemon.process.kill()
     daemon.wait_exit()
@@ -259,7 +345,7 @@ def test_a_store_that_the_user_cannot_have_is_77(directory):
 @pytest.mark.parametrize("test", [["-t"], []], ids=["-t", "start"])
 def test_an_unknown_name_is_78_and_touches_nothing(directory, key, test):
     (directory / "conf").write_text(f"listen = unix:{directory}/socket\nstore = sqlite:{directory}/todo.db\n"
-                                    f"workers = 1\n{key} = nobody-knows\n" + (key == "group") * "user = nobody\n")
+                                    f"pidfile = {directory}/pid\n{key} = nobody-knows\n" + (key == "group") * "user = nobody\n")
     watch = Stopwatch()
     done = run_todod(directory, "-c", directory / "conf", *test)
     assert done.returncode == 78 and f"{directory}/conf:4: {key}: " in done.stderr and "nobody-knows" in done.stderr

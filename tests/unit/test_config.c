@@ -182,6 +182,7 @@ static void test_defaults(void **state)
 	assert_int_equal(l.c.drain_timeout_s, 30);
 	assert_null(l.c.user);
 	assert_null(l.c.group);
+	assert_null(l.c.pidfile);
 	assert_null(l.c.unix_group);
 	assert_int_equal(l.c.unix_mode, 0666);
 	for (size_t i = 0; i < config_key_count; i++)
@@ -193,7 +194,7 @@ static void test_defaults(void **state)
 static void test_table_covers_the_struct(void **state)
 {
 	(void)state;
-	static const char *const texts[] = {"store", "cache", "user", "group", "unix_group"};
+	static const char *const texts[] = {"store", "cache", "user", "group", "pidfile", "unix_group"};
 	size_t covered = sizeof(char *) * CONFIG_LISTEN_MAX + sizeof(size_t);
 	for (size_t i = 0; i < config_key_count; i++) {
 		for (size_t j = 0; j < i; j++) {
@@ -397,6 +398,7 @@ static void test_wrong_values(void **state)
 	    {"",			  "--unix-mode|1777",                 "--unix-mode: \"1777\" is not a mode from 000 to 777"                  },
 	    {"",			  "--unix-mode|66",                   "--unix-mode: \"66\" is not a mode from 000 to 777"                    },
 	    {"",			  "--unix-mode|0o66",                 "--unix-mode: \"0o66\" is not a mode from 000 to 777"                  },
+	    {"",			  "--pidfile=",                       "--pidfile: \"\" is neither none nor a path"                           },
 	    {"",			  "--user=",                          "--user: \"\" is neither none nor a user"                              },
 	    {"",			  "--group|daemon",                   "--group: group = daemon is of no use without user"                    },
 	    {"",			  "--content-max-bytes|70000",
@@ -416,8 +418,8 @@ static void test_wrong_values(void **state)
 	assert_int_equal(l.c.workers, 7);
 	release(&l);
 	/* A layer can take back what a lower one names. */
-	load_well(&l, "HOME=/h|TODOD_UNIX_GROUP=www|TODOD_USER=ann", "--unix-group|none");
-	assert_null(l.c.unix_group);
+	load_well(&l, "HOME=/h|TODOD_PIDFILE=/run/todod.pid|TODOD_USER=ann", "--pidfile|none");
+	assert_null(l.c.pidfile);
 	assert_string_equal(l.c.user, "ann");
 	release(&l);
 }
@@ -964,7 +966,7 @@ static void test_dump_loads(void **state)
 		  "--body-max-bytes|2000|--start-max|0|--header-timeout-s|8|--keepalive-timeout-s|9|--write-"
 		  "timeout-s|11|"
 		  "--max-connections|12|--worker-timeout-s|13|--log-level|error|--drain-timeout-s|0|--user|u|"
-		  "--group|g|"
+		  "--group|g|--pidfile|/p|"
 		  "--unix-group|x|--unix-mode|660");
 	assert_int_equal(first.c.unix_mode, 0660);
 	for (size_t i = 0; i < config_key_count; i++)
