@@ -123,7 +123,7 @@ static const char *const cache_status[API_CACHES] = {
     [API_CACHE_HIT] = "todod; hit",
     [API_CACHE_MISS] = "todod; fwd=miss",
     [API_CACHE_REDIS] = "todod; hit; detail=redis",
-    [API_CACHE_STALE] = "todod; hit; fwd=stale",
+    [API_CACHE_STALE] = "todod; hit; detail=stale",
 };
 
 static enum api_cache cache_outcome(const struct page *page, bool has_waited)

@@ -738,10 +738,10 @@ def test_while_the_store_is_down_the_last_page_is_served_as_stale_for_its_life(t
     def stale(daemon):
         response = daemon.request("GET", "/todo")
         assert response.status == 200 and response.data == [todos[daemon]], response
-        return "fwd=stale" in response.field("Cache-Status") and response
+        return "detail=stale" in response.field("Cache-Status") and response
     for daemon in daemons.values():
         response = wait_until(lambda: stale(daemon), "a stale page", 4 * SLOW)
-        assert response.field("Cache-Status") == "todod; hit; fwd=stale" and int(response.field("Age")) >= 1
+        assert response.field("Cache-Status") == "todod; hit; detail=stale" and int(response.field("Age")) >= 1
         assert daemon.request("GET", "/readyz").status == 503
         refused = daemon.request("POST", "/todo", {"content": "refused"})
         assert refused.status == 503, refused

@@ -273,9 +273,9 @@ static void test_cache_status(void **state)
 		{false, false, PAGE_FROM_REDIS, "\r\nCache-Status: todod; hit\r\n\r\n"},
 		{true, false, PAGE_FROM_STORE, "\r\nCache-Status: todod; fwd=miss\r\n\r\n"},
 		{true, false, PAGE_FROM_REDIS, "\r\nCache-Status: todod; hit; detail=redis\r\n\r\n"},
-		{false, true, PAGE_FROM_STORE, "\r\nCache-Status: todod; hit; fwd=stale\r\nAge: 90\r\n\r\n"},
-		{true, true, PAGE_FROM_STORE, "\r\nCache-Status: todod; hit; fwd=stale\r\nAge: 90\r\n\r\n"},
-		{true, true, PAGE_FROM_REDIS, "\r\nCache-Status: todod; hit; fwd=stale\r\nAge: 90\r\n\r\n"},
+		{false, true, PAGE_FROM_STORE, "\r\nCache-Status: todod; hit; detail=stale\r\nAge: 90\r\n\r\n"},
+		{true, true, PAGE_FROM_STORE, "\r\nCache-Status: todod; hit; detail=stale\r\nAge: 90\r\n\r\n"},
+		{true, true, PAGE_FROM_REDIS, "\r\nCache-Status: todod; hit; detail=stale\r\nAge: 90\r\n\r\n"},
 	};
 	/* clang-format on */
 	f->page.filled_us = clock_wall_us() - 90500000;
