@@ -63,7 +63,7 @@ struct api {
 	struct executor *executor;     /* borrowed */
 	struct first_page *first_page; /* borrowed */
 	struct representations *representations;
-	struct buf lines; /* of a field that came in several */
+	struct buf lines, if_match, if_none_match; /* of fields that came in several lines */
 };
 
 /* All three are borrowed, for as long as the api is open. */

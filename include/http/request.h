@@ -50,7 +50,9 @@ struct request {
 	bool wants_continue; /* Expect: 100-continue in a 1.1 request (RFC 9110 section 10.1.1) */
 	bool chunked;
 	bool has_content_type;
-	bool has_body;           /* Content-Length above 0, or chunked */
+	bool
+	    has_conditions; /* If-Match or If-None-Match: most requests have none, and nobody looks for them */
+	bool has_body;      /* Content-Length above 0, or chunked */
 	uint64_t content_length; /* 0 when absent or chunked */
 	struct span method_text, target;
 	struct span content_type; /* the field's value; empty unless has_content_type */
@@ -65,7 +67,7 @@ static inline struct slice request_view(const struct request *r, struct span s)
 }
 
 /* The value of a field that may come in several lines: a view of the message when it came in one, else of *joined, where the
- * lines stand with commas between (RFC 9110 section 5.3). Empty when absent. */
+ * lines stand with commas between (RFC 9110 section 5.3). Empty when absent, and data NULL then. */
 struct slice request_field(const struct request *r, struct slice name, struct buf *joined);
 
 /* The method's name, e.g. "GET"; "" for HTTP_METHOD_UNKNOWN. */

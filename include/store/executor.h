@@ -33,12 +33,13 @@ struct job {
 	struct store_page_query query; /* JOB_PAGE */
 	bool has_limit;                /* JOB_PAGE: the submitter's notes */
 	bool wants_gzip;
-	struct buf if_none_match;
-	struct uuid id;           /* JOB_GET; once collected, JOB_ID: the database's */
-	struct store_write write; /* JOB_WRITE; write.todo.content views write.content */
-	uint32_t commit;          /* JOB_WRITE, once collected: what executor_hooks.write_ends returned */
-	bool is_parked;           /* the submitter has it, not the executor */
-	uint64_t wanted;          /* the submitter's, while it is parked */
+	struct buf if_match, if_none_match; /* data NULL: none */
+	uint8_t verdict;                    /* the submitter's: what a condition makes of STORE_OK */
+	struct uuid id;                     /* JOB_GET; once collected, JOB_ID: the database's */
+	struct store_write write;           /* JOB_WRITE; write.todo.content views write.content */
+	uint32_t commit; /* JOB_WRITE, once collected: what executor_hooks.write_ends returned */
+	bool is_parked;  /* the submitter has it, not the executor */
+	uint64_t wanted; /* the submitter's, while it is parked */
 
 	enum store_status status; /* once collected */
 	struct todo_page *page;   /* JOB_PAGE, JOB_GET with STORE_OK: owned, perhaps shared with other jobs */

@@ -26,7 +26,7 @@ struct job *health_live(struct call *call)
 
 struct job *health_ready(struct call *call)
 {
-	struct job *job = job_new(JOB_PING, call->owner);
+	struct job *job = call_job(call, JOB_PING);
 	if (executor_submit(call->api->executor, job))
 		return job;
 	job_free(job);

@@ -126,28 +126,34 @@ static bool is_first_page(const struct store_page_query *query, bool has_limit)
 	return query->start == 0 && !query->has_after && !has_limit;
 }
 
-/* Until *lines is written to. */
-static struct page_request read_page_request(const struct request *req, struct buf *lines)
+/* buf_slice of it has data NULL when there is nothing to keep, and only then. */
+static void keep_field(struct buf *kept, struct slice value)
 {
-	struct page_request request = {.has_waited = false};
-	request.wants_gzip = coding_gzip_is_wanted(request_field(req, SLICE("Accept-Encoding"), lines));
-	request.if_none_match = request_field(req, SLICE("If-None-Match"), lines);
-	return request;
+	if (!value.data)
+		return;
+	buf_reserve(kept, value.len + 1);
+	buf_append_slice(kept, value);
 }
 
 static struct job *list_first_page(struct call *call)
 {
 	struct api *api = call->api;
-	struct page_request request = read_page_request(call->req, &api->lines);
+	struct page_request request = {
+	    .wants_gzip =
+		coding_gzip_is_wanted(request_field(call->req, SLICE("Accept-Encoding"), &api->lines)),
+	    .conditions = call->conditions,
+	};
+	call->verdict = ETAG_GO_ON; /* this page has a tag: the verdict is up to representations_answer */
 	const struct page *page = first_page_hit(api->first_page);
 	if (page) {
 		representations_answer(api->representations, page, &request, call->res);
 		return NULL;
 	}
-	struct job *job = job_new(JOB_PAGE, call->owner);
+	struct job *job = call_job(call, JOB_PAGE);
 	job->query.count = FIRST_PAGE_COUNT;
 	job->wants_gzip = request.wants_gzip;
-	buf_append_slice(&job->if_none_match, request.if_none_match);
+	keep_field(&job->if_match, request.conditions.if_match);
+	keep_field(&job->if_none_match, request.conditions.if_none_match);
 	first_page_park(api->first_page, job);
 	return job;
 }
@@ -157,7 +163,7 @@ static void answer_first_page(struct api *api, const struct job *job, struct res
 	struct page_request request = {
 	    .wants_gzip = job->wants_gzip,
 	    .has_waited = true,
-	    .if_none_match = buf_slice(&job->if_none_match),
+	    .conditions = {buf_slice(&job->if_match), buf_slice(&job->if_none_match)},
 	};
 	representations_answer(api->representations, first_page_answer(api->first_page), &request, res);
 }
@@ -173,7 +179,7 @@ struct job *list_todos(struct call *call)
 		return NULL;
 	if (is_first_page(&list.query, list.has_limit))
 		return list_first_page(call);
-	struct job *job = job_new(JOB_PAGE, call->owner);
+	struct job *job = call_job(call, JOB_PAGE);
 	job->query = list.query;
 	job->has_limit = list.has_limit;
 	return call_submit(call, job);

@@ -3,7 +3,6 @@
 #include "api/api_private.h"
 #include "base/clock.h"
 #include "http/coding.h"
-#include "http/etag.h"
 
 #include <stdlib.h>
 
@@ -154,17 +153,16 @@ void representations_answer(struct representations *reps, const struct page *pag
 	res->cache_status = slice_of(cache_status[res->cache]);
 	res->has_age = page->is_stale;
 	res->age_s = page->is_stale ? age_s(page) : 0;
-	if (request->if_none_match.len > 0 &&
-	    etag_list_names(request->if_none_match, buf_slice(&rep->etag))) {
-		res->status = 304;
-		res->type = RESPONSE_NO_BODY;
-		res->fields = (struct slice){rep->fields.data, rep->validator_len};
-		return;
-	}
 	res->status = 200;
 	res->type = RESPONSE_JSON;
 	res->fields = buf_slice(&rep->fields);
 	res->shared_body = rep->coded.len > 0 ? buf_slice(&rep->coded) : buf_slice(&page->json);
+	enum etag_verdict verdict = etag_evaluate(&request->conditions, buf_slice(&rep->etag), true);
+	if (verdict != ETAG_GO_ON) {
+		res->fields.len = rep->validator_len;
+		answer_verdict(res, verdict);
+		return;
+	}
 	if (request->has_waited || page->is_stale)
 		return;
 	if (rep->ready.len == 0)

@@ -6,6 +6,7 @@
 #define API_REPRESENTATION_H
 
 #include "cache/page_memory.h"
+#include "http/etag.h"
 #include "http/response.h"
 
 struct representations;
@@ -17,11 +18,11 @@ void representations_free(struct representations *reps); /* accepts NULL */
 /* What decides about the answer besides the page. */
 struct page_request {
 	bool wants_gzip;
-	bool has_waited;            /* else it is a hit */
-	struct slice if_none_match; /* all lines of the field; empty when absent */
+	bool has_waited; /* else it is a hit */
+	struct etag_conditions conditions;
 };
 
-/* Answers with the page, or 304, in *res, which has been reset and views `page` and `reps` then. */
+/* Answers with the page, 304 or 412, in *res, which has been reset and views `page` and `reps` then. */
 void representations_answer(struct representations *reps, const struct page *page,
 			    const struct page_request *request, struct response *res);
 

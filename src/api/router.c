@@ -14,19 +14,20 @@ enum { ROUTE_SEGMENTS_MAX = 3, ROUTE_ENDPOINTS_MAX = 2, ROUTE_PATH_MAX_BYTES = H
 /* A segment ":id" stands for any UUID; what else is there makes the path one that nobody serves. */
 static const struct route {
 	const char *segments[ROUTE_SEGMENTS_MAX];
-	struct {
+	struct endpoint {
 		enum http_method method;
 		endpoint_fn *handle;
+		check_fn *check; /* NULL: nothing to check */
 		enum api_route route;
 	} endpoints[ROUTE_ENDPOINTS_MAX];
 	const char *allow;
 } routes[] = {
-    {{"index"}, {{HTTP_GET, health_index, API_ROUTE_INDEX}}, "GET, HEAD, OPTIONS"},
-    {{"todo"}, {{HTTP_GET, list_todos, API_ROUTE_LIST}, {HTTP_POST, todos_create, API_ROUTE_CREATE}}, "GET, HEAD, POST, OPTIONS"},
-    {{"todo", ":id"}, {{HTTP_GET, todos_get, API_ROUTE_GET}, {HTTP_DELETE, todos_delete, API_ROUTE_DELETE}}, "GET, HEAD, DELETE, OPTIONS"},
-    {{"todo", ":id", "finish"}, {{HTTP_PUT, todos_finish, API_ROUTE_FINISH}}, "PUT, OPTIONS"},
-    {{"healthz"}, {{HTTP_GET, health_live, API_ROUTE_LIVE}}, "GET, HEAD, OPTIONS"},
-    {{"readyz"}, {{HTTP_GET, health_ready, API_ROUTE_READY}}, "GET, HEAD, OPTIONS"},
+	{{"index"}, {{HTTP_GET, health_index, NULL, API_ROUTE_INDEX}}, "GET, HEAD, OPTIONS"},
+	{{"todo"}, {{HTTP_GET, list_todos, NULL, API_ROUTE_LIST}, {HTTP_POST, todos_create, todos_check_create, API_ROUTE_CREATE}}, "GET, HEAD, POST, OPTIONS"},
+	{{"todo", ":id"}, {{HTTP_GET, todos_get, NULL, API_ROUTE_GET}, {HTTP_DELETE, todos_delete, NULL, API_ROUTE_DELETE}}, "GET, HEAD, DELETE, OPTIONS"},
+	{{"todo", ":id", "finish"}, {{HTTP_PUT, todos_finish, NULL, API_ROUTE_FINISH}}, "PUT, OPTIONS"},
+	{{"healthz"}, {{HTTP_GET, health_live, NULL, API_ROUTE_LIVE}}, "GET, HEAD, OPTIONS"},
+	{{"readyz"}, {{HTTP_GET, health_ready, NULL, API_ROUTE_READY}}, "GET, HEAD, OPTIONS"},
 };
 /* clang-format on */
 
@@ -77,7 +78,7 @@ static void answer_options(struct response *res, const char *allow)
 }
 
 /* Finds who handles the request. NULL: *res is the answer. */
-static endpoint_fn *find_endpoint(struct call *call)
+static const struct endpoint *find_endpoint(struct call *call)
 {
 	struct response *res = call->res;
 	enum http_method method = call->req->method;
@@ -112,26 +113,71 @@ static endpoint_fn *find_endpoint(struct call *call)
 		if (route->endpoints[i].handle &&
 		    route->endpoints[i].method == (method == HTTP_HEAD ? HTTP_GET : method)) {
 			res->route = (uint8_t)route->endpoints[i].route;
-			return route->endpoints[i].handle;
+			return &route->endpoints[i];
 		}
 	response_problem(res, 405, "this path takes other methods: see the field Allow");
 	res->allow = slice_of(route->allow);
 	return NULL;
 }
 
+/* ---- conditions */
+
+void answer_failed(struct response *res)
+{
+	response_problem(res, 412,
+			 "what If-Match or If-None-Match asks for is not the case; nothing was done");
+}
+
+void answer_verdict(struct response *res, enum etag_verdict verdict)
+{
+	if (verdict == ETAG_GO_ON || res->status != 200)
+		return;
+	if (verdict == ETAG_FAILED) {
+		answer_failed(res);
+		return;
+	}
+	res->status = 304;
+	res->type = RESPONSE_NO_BODY;
+	res->ready = (struct slice){NULL, 0};
+}
+
+static void read_conditions(struct call *call)
+{
+	const struct request *req = call->req;
+	struct api *api = call->api;
+	call->conditions.if_match = request_field(req, SLICE("If-Match"), &api->if_match);
+	call->conditions.if_none_match = request_field(req, SLICE("If-None-Match"), &api->if_none_match);
+	call->verdict =
+	    etag_evaluate(&call->conditions, SLICE(""), req->method == HTTP_GET || req->method == HTTP_HEAD);
+}
+
+/* ---- calls */
+
+/* As far as the head allows: NULL when *call->res is the answer already. */
+static const struct endpoint *admit(struct call *call, bool has_body)
+{
+	const struct endpoint *endpoint = find_endpoint(call);
+	if (endpoint && call->req->has_conditions)
+		read_conditions(call);
+	return endpoint && (!endpoint->check || endpoint->check(call, has_body) == 0) ? endpoint : NULL;
+}
+
 struct job *api_handle(struct api *api, const struct request *req, uint64_t owner, struct response *res)
 {
 	struct call call = {.api = api, .req = req, .owner = owner, .res = res};
-	endpoint_fn *handle = find_endpoint(&call);
-	return handle ? handle(&call) : NULL;
+	const struct endpoint *endpoint = admit(&call, req->body.len > 0);
+	if (!endpoint)
+		return NULL;
+	struct job *job = endpoint->handle(&call);
+	if (!job)
+		answer_verdict(res, call.verdict);
+	return job;
 }
 
 bool api_refuse(struct api *api, const struct request *req, struct response *res)
 {
 	struct call call = {.api = api, .req = req, .res = res};
-	endpoint_fn *handle = find_endpoint(&call);
-	enum media_type media;
-	return !handle || (handle == todos_create && todos_check_media(req, req->has_body, &media, res) != 0);
+	return !admit(&call, req->has_body);
 }
 
 /* ---- jobs */
@@ -140,6 +186,13 @@ void answer_unavailable(struct response *res, const char *detail)
 {
 	response_problem(res, 503, detail);
 	res->retry_after_s = 1;
+}
+
+struct job *call_job(const struct call *call, enum job_kind kind)
+{
+	struct job *job = job_new(kind, call->owner);
+	job->verdict = (uint8_t)call->verdict;
+	return job;
 }
 
 struct job *call_submit(struct call *call, struct job *job)
@@ -184,6 +237,7 @@ void api_answer(struct api *api, struct job *job, struct response *res)
 		health_answer_ready(api, job, res);
 	else
 		todos_answer(api, job, res);
+	answer_verdict(res, job->verdict);
 }
 
 static void answer_late(const struct api *api, enum job_kind kind, bool has_begun, struct response *res)
@@ -251,5 +305,7 @@ void api_close(struct api *api)
 {
 	representations_free(api->representations);
 	buf_release(&api->lines);
+	buf_release(&api->if_match);
+	buf_release(&api->if_none_match);
 	*api = (struct api){.config = NULL};
 }

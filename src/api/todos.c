@@ -11,24 +11,40 @@
 
 /* ---- POST /todo */
 
-int todos_check_media(const struct request *req, bool has_body, enum media_type *media, struct response *res)
+/* NULL, or what is wrong with the media type: then *media is none that is taken. Without a body and a type it is that of an
+ * empty form. */
+static const char *check_media(const struct request *req, bool has_body, enum media_type *media)
 {
 	*media = MEDIA_FORM;
-	if (!req->has_content_type) {
-		if (!has_body)
-			return 0;
-		response_problem(
-		    res, 415,
-		    "the body needs a Content-Type: application/x-www-form-urlencoded or application/json");
-		return -1;
-	}
+	if (!req->has_content_type)
+		return has_body ? "the body needs a Content-Type: application/x-www-form-urlencoded or "
+				  "application/json"
+				: NULL;
 	*media = media_parse(request_view(req, req->content_type));
 	if (*media == MEDIA_FORM || *media == MEDIA_JSON)
+		return NULL;
+	return *media == MEDIA_BAD_CHARSET
+		   ? "the only charset taken is UTF-8"
+		   : "the body has to be application/x-www-form-urlencoded or application/json";
+}
+
+/* The list has a tag, but which one is known only by reading it, and no longer when the todo is written: that the client's is the present
+ * one, or is not, can be vouched for by nobody, and what cannot is not done. */
+static enum etag_verdict judge_create(const struct call *call)
+{
+	return call->conditions.if_none_match.data ? ETAG_FAILED : call->verdict;
+}
+
+int todos_check_create(struct call *call, bool has_body)
+{
+	const char *detail = check_media(call->req, has_body, &call->media);
+	if (detail) {
+		response_problem(call->res, 415, detail);
+		return -1;
+	}
+	if (judge_create(call) == ETAG_GO_ON)
 		return 0;
-	response_problem(res, 415,
-			 *media == MEDIA_BAD_CHARSET
-			     ? "the only charset taken is UTF-8"
-			     : "the body has to be application/x-www-form-urlencoded or application/json");
+	answer_failed(call->res);
 	return -1;
 }
 
@@ -75,10 +91,7 @@ static int read_content(struct call *call, struct buf *content)
 	const struct request *req = call->req;
 	size_t max_bytes = call->api->config->content_max_bytes;
 	struct slice body = request_view(req, req->body);
-	enum media_type media;
-	if (todos_check_media(req, body.len > 0, &media, call->res) != 0)
-		return -1;
-	const char *detail = media == MEDIA_JSON ? read_json(body, content) : read_form(body, content);
+	const char *detail = call->media == MEDIA_JSON ? read_json(body, content) : read_form(body, content);
 	if (!detail)
 		switch (todo_check_content(buf_slice(content), max_bytes)) {
 		case TODO_CONTENT_OK: return 0;
@@ -97,7 +110,7 @@ static int read_content(struct call *call, struct buf *content)
 
 struct job *todos_create(struct call *call)
 {
-	struct job *job = job_new(JOB_WRITE, call->owner);
+	struct job *job = call_job(call, JOB_WRITE);
 	if (read_content(call, &job->write.content) != 0) {
 		job_free(job);
 		return NULL;
@@ -115,14 +128,16 @@ struct job *todos_create(struct call *call)
 
 struct job *todos_get(struct call *call)
 {
-	struct job *job = job_new(JOB_GET, call->owner);
+	struct job *job = call_job(call, JOB_GET);
 	job->id = call->id;
 	return call_submit(call, job);
 }
 
 static struct job *submit_write(struct call *call, enum store_write_kind kind)
 {
-	struct job *job = job_new(JOB_WRITE, call->owner);
+	if (call->verdict != ETAG_GO_ON)
+		return todos_get(call); /* nothing will be done: 412 if there is such a todo, else 404 */
+	struct job *job = call_job(call, JOB_WRITE);
 	job->write.kind = kind;
 	job->write.todo.id = call->id;
 	if (kind == STORE_FINISH)

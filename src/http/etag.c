@@ -10,9 +10,10 @@ static bool is_etag_char(char c)
 }
 
 /* entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE; *opaque is what weak comparison looks at, with its quotes. */
-static bool take_etag(struct cursor *c, struct slice *opaque)
+static bool take_etag(struct cursor *c, struct slice *opaque, bool *is_weak)
 {
-	if (c->end - c->at >= 2 && c->at[0] == 'W' && c->at[1] == '/')
+	*is_weak = c->end - c->at >= 2 && c->at[0] == 'W' && c->at[1] == '/';
+	if (*is_weak)
 		c->at += 2;
 	const char *begin = c->at;
 	if (!take_char(c, '"'))
@@ -25,18 +26,29 @@ static bool take_etag(struct cursor *c, struct slice *opaque)
 	return true;
 }
 
-bool etag_list_names(struct slice if_none_match, struct slice etag)
+bool etag_list_names(struct slice list, struct slice etag, enum etag_comparison comparison)
 {
-	if (slice_equal(if_none_match, SLICE("*")))
+	if (slice_equal(list, SLICE("*")))
 		return true;
-	struct cursor c = cursor_of(if_none_match);
+	struct cursor c = cursor_of(list);
 	struct slice opaque;
+	bool is_weak;
 	while (next_member(&c)) {
-		bool is_etag = take_etag(&c, &opaque);
-		if (member_ends(&c) && is_etag && slice_equal(opaque, etag))
+		bool is_etag = take_etag(&c, &opaque, &is_weak);
+		if (member_ends(&c) && is_etag && (comparison == ETAG_WEAK || !is_weak) &&
+		    slice_equal(opaque, etag))
 			return true;
 		while (c.at < c.end && *c.at != ',')
 			c.at++;
 	}
 	return false;
+}
+
+enum etag_verdict etag_evaluate(const struct etag_conditions *conditions, struct slice etag, bool is_read)
+{
+	if (conditions->if_match.data && !etag_list_names(conditions->if_match, etag, ETAG_STRONG))
+		return ETAG_FAILED;
+	if (conditions->if_none_match.data && etag_list_names(conditions->if_none_match, etag, ETAG_WEAK))
+		return is_read ? ETAG_NOT_MODIFIED : ETAG_FAILED;
+	return ETAG_GO_ON;
 }

@@ -228,6 +228,13 @@ static enum step take_expect(struct parser *p, struct slice value)
 	return STEP_NEXT;
 }
 
+static enum step take_condition(struct parser *p, struct slice value)
+{
+	(void)value;
+	p->req.has_conditions = true;
+	return STEP_NEXT;
+}
+
 static enum step take_connection(struct parser *p, struct slice value)
 {
 	struct slice rest = value, option;
@@ -247,8 +254,10 @@ static const struct known_field {
 } known_fields[] = {
     [4] = {"host",              take_host             },
     [6] = {"expect",            take_expect           },
+    [8] = {"if-match",          take_condition        },
     [10] = {"connection",        take_connection       },
     [12] = {"content-type",      take_content_type     },
+    [13] = {"if-none-match",     take_condition        },
     [14] = {"content-length",    take_content_length   },
     [17] = {"transfer-encoding", take_transfer_encoding},
 };

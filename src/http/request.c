@@ -23,7 +23,7 @@ enum http_method http_method_of(struct slice name)
 
 struct slice request_field(const struct request *r, struct slice name, struct buf *joined)
 {
-	struct slice found = SLICE("");
+	struct slice found = {NULL, 0};
 	uint32_t lines = 0;
 	for (uint32_t i = 0; i < r->field_count; i++) {
 		const struct field *field = &r->fields[i];

@@ -22,6 +22,7 @@ static const struct status {
     STATUS(404, "Not Found"),
     STATUS(405, "Method Not Allowed"),
     STATUS(408, "Request Timeout"),
+    STATUS(412, "Precondition Failed"),
     STATUS(413, "Content Too Large"),
     STATUS(414, "URI Too Long"),
     STATUS(415, "Unsupported Media Type"),

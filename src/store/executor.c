@@ -70,6 +70,7 @@ void job_free(struct job *job)
 		return;
 	todo_page_drop(job->page);
 	buf_release(&job->write.content);
+	buf_release(&job->if_match);
 	buf_release(&job->if_none_match);
 	free(job);
 }

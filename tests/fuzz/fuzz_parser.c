@@ -68,6 +68,7 @@ static void check_same_head(const struct request *a, const struct request *b)
 	CHECK(a->method == b->method && a->minor == b->minor && a->keep_alive == b->keep_alive);
 	CHECK(a->wants_continue == b->wants_continue && a->chunked == b->chunked);
 	CHECK(a->has_content_type == b->has_content_type && a->has_body == b->has_body);
+	CHECK(a->has_conditions == b->has_conditions);
 	CHECK(a->content_length == b->content_length);
 	CHECK(same_span(a->method_text, b->method_text) && same_span(a->target, b->target));
 	CHECK(same_span(a->content_type, b->content_type));

@@ -215,6 +215,25 @@ def test_a_refused_post_stores_nothing(shared):
     assert not any(mark in todo["content"] for todo in shared.request("GET", "/todo?limit=100").data)
 
 
+# ---- conditions ----------------------------------------------------------------------------------------
+
+def test_conditions_of_a_write_to_a_todo(shared):
+    """A todo has no entity tag: "*" alone names it (RFC 9110 section 13)."""
+    todo = shared.post("conditional")
+    path = f"/todo/{todo['id']}"
+    refused = [("If-Match", '"a"')], [("If-Match", "")], [("If-None-Match", "*")], [("If-Match", "*"), ("If-None-Match", "*")]
+    for fields in refused:
+        assert shared.request("PUT", path + "/finish", fields=fields).status == 412
+        assert shared.request("DELETE", path, fields=fields).status == 412
+    assert shared.request("GET", path).json == todo, "nothing was done"
+    fields = [("If-Match", "*"), ("If-None-Match", '"a"')]
+    assert shared.request("PUT", path + "/finish", fields=fields).json["is_finished"]
+    assert shared.request("DELETE", path, fields=fields).status == 200
+    for fields in (*refused, fields):
+        assert shared.request("PUT", path + "/finish", fields=fields).status == 404
+        assert shared.request("DELETE", path, fields=fields).status == 404
+
+
 # ---- one todo ------------------------------------------------------------------------------------------
 
 def test_get_delete_get(shared):

@@ -86,11 +86,14 @@ def test_what_is_the_first_page(full, target):
 def test_every_other_list_bypasses(full, query):
     if query == "after=":
         query = get(full).next.partition("?")[2]
-    for fields in [], [GZIP], [("If-None-Match", "*")]:
+    for fields in [], [GZIP], [("If-None-Match", '"a"')], [("If-Match", "*")]:
         response = get(full, f"/todo?{query}", *fields)
         assert response.status == 200 and response.field("Cache-Status") == BYPASS
         assert names(response) == ["Cache-Control", "Cache-Status", "Content-Length", "Content-Type", "Date", "Link"]
         assert response.field("Cache-Control") == "no-cache"
+    response = get(full, f"/todo?{query}", ("If-None-Match", "*"))
+    assert response.status == 304 and response.field("Cache-Status") == BYPASS
+    assert names(response) == ["Cache-Control", "Cache-Status", "Date", "Link"]
 
 
 @pytest.mark.parametrize("query, status", [("limit=0", 400), ("start=99999", 400), ("after=x", 400), ("start=0&after=x", 400)])
@@ -176,8 +179,30 @@ def test_if_modified_since_is_nothing_here(full):
     assert get(full, "/todo", ("If-Modified-Since", "Fri, 01 Jan 2100 00:00:00 GMT")).status == 200
 
 
-def test_a_write_is_not_conditional(fresh):
-    assert fresh.request("POST", "/todo", {"content": "x"}, [("If-None-Match", "*")]).status == 200
+@pytest.mark.parametrize("accept", [[], [GZIP]], ids=["identity", "gzip"])
+@pytest.mark.parametrize("lines, matches", [
+    (["{0}"], True), (['"a", {0}'], True), (['"a"', "{0}"], True), (["*"], True), (["{0}", '"a"'], True),
+    (["W/{0}"], False), (["{1}"], False), (['"a"'], False), ([""], False), (["{0}x"], False)])
+def test_if_match(full, accept, lines, matches):
+    """By strong comparison, and before If-None-Match; whether the page is a hit or has to be waited for."""
+    ours, other = [get(full, "/todo", *fields).field("ETag") for fields in (accept, [] if accept else [GZIP])]
+    condition = [("If-Match", line.format(ours, other)) for line in lines]
+    with full.connect() as connection:
+        for method in "GET", "HEAD":
+            response = connection.request(method, "/todo", fields=[*accept, *condition])
+            assert response.status == (200 if matches else 412) and response.field("ETag") == (ours if matches else None)
+            response = connection.request(method, "/todo", fields=[*accept, ("If-None-Match", ours), *condition])
+            if matches:
+                expect_304(response, ours)
+            else:
+                assert response.status == 412 and names(response) == ["Content-Length", "Content-Type", "Date"]
+
+
+def test_a_write_under_a_false_condition_is_not_done(fresh):
+    for condition in ("If-None-Match", "*"), ("If-None-Match", '"a"'), ("If-Match", '"a"'), ("If-Match", get(fresh).field("ETag")):
+        assert fresh.request("POST", "/todo", {"content": "x"}, [condition]).status == 412
+    assert get(fresh).data == []
+    assert fresh.request("POST", "/todo", {"content": "x"}, [("If-Match", "*")]).status == 200
     assert len(get(fresh).data) == 1
 
 

@@ -712,6 +712,35 @@ static void test_awaits_continue(void **state)
 	assert_false(parser_awaits_continue(&p, len));
 }
 
+static void test_conditions(void **state)
+{
+	(void)state;
+	/* clang-format off */
+	static const struct {
+		const char *fields;
+		bool has_conditions;
+	} rows[] = {
+		{"", false},
+		{"If-Match: *\r\n", true},
+		{"iF-mATCH:\r\n", true},
+		{"If-None-Match: \"a\"\r\n", true},
+		{"X: y\r\nIF-NONE-MATCH: *\r\n", true},
+		{"If-Match: *\r\nIf-Match: *\r\nIf-None-Match: *\r\n", true},
+		{"If-Matchx: *\r\nXf-Match: *\r\nIf-None-Matcx: *\r\nIf-Range: *\r\nIf-Modified-Since: *\r\n", false},
+	};
+	/* clang-format on */
+	struct buf msg = BUF_INIT;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		buf_clear(&msg);
+		buf_printf(&msg, "GET / HTTP/1.1\r\nHost: a\r\n%s\r\n", rows[i].fields);
+		struct parser p;
+		parser_init(&p, 0);
+		assert_int_equal(parser_feed(&p, msg.data, &msg.len), PARSE_DONE);
+		assert_int_equal(p.req.has_conditions, rows[i].has_conditions);
+	}
+	buf_release(&msg);
+}
+
 static void test_methods(void **state)
 {
 	(void)state;
@@ -739,7 +768,7 @@ int main(void)
 	    cmocka_unit_test(test_large_bodies), cmocka_unit_test(test_every_byte),
 	    cmocka_unit_test(test_pipelined),    cmocka_unit_test(test_moved_input),
 	    cmocka_unit_test(test_compaction),   cmocka_unit_test(test_awaits_continue),
-	    cmocka_unit_test(test_methods),
+	    cmocka_unit_test(test_conditions),   cmocka_unit_test(test_methods),
 	};
 	return cmocka_run_group_tests_name("parser", tests, arena_open, NULL);
 }

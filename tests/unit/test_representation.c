@@ -226,7 +226,7 @@ static void test_not_modified(void **state)
 		struct response_context context = plain;
 		context.head_only = i % 2 == 1;
 		struct page_request request = {.wants_gzip = rows[row].wants_gzip,
-					       .if_none_match = slice_of(rows[row].if_none_match)};
+					       .conditions.if_none_match = slice_of(rows[row].if_none_match)};
 		const char *bytes = answer(f, request, context);
 		if (rows[row].etag)
 			/* The Link is no validator, but a 304 freshens what is stored (RFC 9111 section 4.3.4), and whether more
@@ -237,6 +237,45 @@ static void test_not_modified(void **state)
 			       rows[row].etag, TODO_CURSOR_TEXT_BYTES, cursor);
 		else
 			assert_int_equal(f->res.status, 200);
+	}
+}
+
+/* By strong comparison with the tag of what would be sent, and before If-None-Match. */
+static void test_if_match(void **state)
+{
+	struct fixture *f = *state;
+	char identity[64], gzip[64], weak[68];
+	etag(f, "", identity);
+	etag(f, "-gzip", gzip);
+	(void)snprintf(weak, sizeof(weak), "W/%s", identity);
+	/* clang-format off */
+	const struct {
+		const char *if_match;
+		bool wants_gzip;
+		uint16_t status, with_none_match; /* If-None-Match: * */
+	} rows[] = {
+		{identity, false, 200, 304},
+		{gzip, true, 200, 304},
+		{"*", false, 200, 304},
+		{weak, false, 412, 412},
+		{gzip, false, 412, 412},
+		{identity, true, 412, 412},
+		{"", false, 412, 412},
+	};
+	/* clang-format on */
+	for (size_t i = 0; i < 4 * sizeof(rows) / sizeof(rows[0]); i++) {
+		size_t row = i / 4;
+		bool has_none_match = i % 2;
+		struct page_request request = {.wants_gzip = rows[row].wants_gzip,
+					       .has_waited = i / 2 % 2,
+					       .conditions.if_match = slice_of(rows[row].if_match)};
+		if (has_none_match)
+			request.conditions.if_none_match = SLICE("*");
+		const char *bytes = answer(f, request, plain);
+		assert_int_equal(f->res.status,
+				 has_none_match ? rows[row].with_none_match : rows[row].status);
+		if (f->res.status == 412)
+			assert_null(strstr(bytes, "ETag"));
 	}
 }
 
@@ -290,7 +329,7 @@ static void test_cache_status(void **state)
 			fail_msg("%zu: %s", row, bytes);
 		bytes = answer(f,
 			       (struct page_request){.has_waited = rows[row].has_waited,
-						     .if_none_match = SLICE("*")},
+						     .conditions.if_none_match = SLICE("*")},
 			       plain);
 		if (f->res.status != 304 || !strstr(bytes, rows[row].fields))
 			fail_msg("%zu: %s", row, bytes);
@@ -331,6 +370,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_gzip_of_little, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_gzip_of_much, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_not_modified, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_if_match, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_link, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_cache_status, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_other_bytes, setup, teardown),

@@ -14,12 +14,12 @@ static void test_field(void **state)
 		const char *head;
 		const char *value;
 	} rows[] = {
-		{"", ""},
-		{"Other: a\r\n", ""},
+		{"", NULL},
+		{"Other: a\r\n", NULL},
 		{"Wanted: a\r\n", "a"},
 		{"Wanted:\r\n", ""},
 		{"WANTED: a, b\r\nOther: c\r\n", "a, b"},
-		{"X-Wanted: a\r\nWanteds: b\r\nWante: c\r\n", ""},
+		{"X-Wanted: a\r\nWanteds: b\r\nWante: c\r\n", NULL},
 		{"Wanted: a\r\nwanted: b\r\n", "a, b"},
 		{"Wanted: a, b\r\nOther: x\r\nwAnTeD:c \r\nWanted: d\r\n", "a, b, c, d"},
 		{"Wanted:\r\nWanted: a\r\n", ", a"},
@@ -34,7 +34,9 @@ static void test_field(void **state)
 		parser_init(&p, 0);
 		assert_int_equal(parser_feed(&p, msg.data, &msg.len), PARSE_DONE);
 		struct slice value = request_field(&p.req, SLICE("Wanted"), &lines);
-		if (!slice_equal(value, slice_of(rows[i].value)))
+		bool is_right =
+		    rows[i].value ? value.data && slice_equal(value, slice_of(rows[i].value)) : !value.data;
+		if (!is_right)
 			fail_msg("%s: %.*s", rows[i].head, (int)value.len, value.data);
 	}
 	buf_release(&msg);

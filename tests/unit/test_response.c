@@ -227,6 +227,7 @@ static void test_reasons(void **state)
 		{304, "Not Modified"},
 		{404, "Not Found"},
 		{408, "Request Timeout"},
+		{412, "Precondition Failed"},
 		{414, "URI Too Long"},
 		{415, "Unsupported Media Type"},
 		{417, "Expectation Failed"},
