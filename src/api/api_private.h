@@ -41,7 +41,7 @@ void list_append_next(struct buf *out, const struct todo_position *last, uint32_
 
 /* todos.c */
 endpoint_fn todos_create, todos_get, todos_finish, todos_delete;
-check_fn todos_check_create;
+check_fn todos_check_create, todos_check_finish;
 void todos_answer(struct api *api, struct job *job, struct response *res);
 
 /* A job for this call. Returns owned. */

@@ -25,7 +25,7 @@ static const struct route {
 	{{"index"}, {{HTTP_GET, health_index, NULL, API_ROUTE_INDEX}}, "GET, HEAD, OPTIONS"},
 	{{"todo"}, {{HTTP_GET, list_todos, NULL, API_ROUTE_LIST}, {HTTP_POST, todos_create, todos_check_create, API_ROUTE_CREATE}}, "GET, HEAD, POST, OPTIONS"},
 	{{"todo", ":id"}, {{HTTP_GET, todos_get, NULL, API_ROUTE_GET}, {HTTP_DELETE, todos_delete, NULL, API_ROUTE_DELETE}}, "GET, HEAD, DELETE, OPTIONS"},
-	{{"todo", ":id", "finish"}, {{HTTP_PUT, todos_finish, NULL, API_ROUTE_FINISH}}, "PUT, OPTIONS"},
+	{{"todo", ":id", "finish"}, {{HTTP_PUT, todos_finish, todos_check_finish, API_ROUTE_FINISH}}, "PUT, OPTIONS"},
 	{{"healthz"}, {{HTTP_GET, health_live, NULL, API_ROUTE_LIVE}}, "GET, HEAD, OPTIONS"},
 	{{"readyz"}, {{HTTP_GET, health_ready, NULL, API_ROUTE_READY}}, "GET, HEAD, OPTIONS"},
 };

@@ -28,6 +28,21 @@ static const char *check_media(const struct request *req, bool has_body, enum me
 		   : "the body has to be application/x-www-form-urlencoded or application/json";
 }
 
+/* Coded bytes are not what they say (RFC 9110 section 8.4); "identity" is no coding, if superfluous. */
+static bool is_coded(struct call *call)
+{
+	struct slice coding = request_field(call->req, SLICE("Content-Encoding"), &call->api->lines);
+	return coding.len > 0 && !slice_equal_nocase(coding, SLICE("identity"));
+}
+
+/* Says in a field what would have been taken (RFC 9110 section 15.5.16). */
+static int refuse_body(struct response *res, const char *detail, struct slice field)
+{
+	response_problem(res, 415, detail);
+	res->fields = field;
+	return -1;
+}
+
 /* The list has a tag, but which one is known only by reading it, and no longer when the todo is written: that the client's is the present
  * one, or is not, can be vouched for by nobody, and what cannot is not done. */
 static enum etag_verdict judge_create(const struct call *call)
@@ -37,11 +52,13 @@ static enum etag_verdict judge_create(const struct call *call)
 
 int todos_check_create(struct call *call, bool has_body)
 {
+	if (is_coded(call))
+		return refuse_body(call->res, "the body has to come without a Content-Encoding",
+				   SLICE("Accept-Encoding: identity\r\n"));
 	const char *detail = check_media(call->req, has_body, &call->media);
-	if (detail) {
-		response_problem(call->res, 415, detail);
-		return -1;
-	}
+	if (detail)
+		return refuse_body(call->res, detail,
+				   SLICE("Accept: application/x-www-form-urlencoded, application/json\r\n"));
 	if (judge_create(call) == ETAG_GO_ON)
 		return 0;
 	answer_failed(call->res);
@@ -143,6 +160,16 @@ static struct job *submit_write(struct call *call, enum store_write_kind kind)
 	if (kind == STORE_FINISH)
 		job->write.todo.finished_at = todo_seconds(clock_wall_us());
 	return call_submit(call, job);
+}
+
+/* Nothing is PUT in part here (RFC 9110 section 14.5). */
+int todos_check_finish(struct call *call, bool has_body)
+{
+	(void)has_body;
+	if (!request_field(call->req, SLICE("Content-Range"), &call->api->lines).data)
+		return 0;
+	response_problem(call->res, 400, "a todo cannot be changed in part: send no Content-Range");
+	return -1;
 }
 
 struct job *todos_finish(struct call *call)

@@ -1,4 +1,5 @@
 """Contract sections 1 and 2: todos, and every request that there is. On both kinds of store."""
+import gzip
 import re
 import shutil
 import subprocess
@@ -160,6 +161,12 @@ def test_other_media_types_are_415_and_say_which_are_taken(shared, content_type)
 def test_other_charsets_are_415_and_say_which_is_taken(shared, content_type):
     response = post_json(shared, b'{"content":"x"}', content_type)
     assert response.status == 415 and "UTF-8" in response.detail
+
+
+def test_coded_bytes_are_not_taken_for_text(shared):
+    body = gzip.compress(b'{"content":"x"}')
+    response = shared.request("POST", "/todo", body, [("Content-Type", "application/json"), ("Content-Encoding", "gzip")])
+    assert response.status == 415 and response.field("Accept-Encoding") == "identity" and "Content-Encoding" in response.detail
 
 
 def test_a_body_without_media_type_is_415(shared):
