@@ -32,7 +32,8 @@ enum {
 	CONN_REQUESTS_PER_WAKE = 32, /* then it is the others' turn */
 	CONN_READS_PER_WAKE = 4,     /* likewise: a chunked body may bring little for much */
 	CONN_OUT_PER_WAKE_BYTES = 64 * 1024,
-	CONN_OUT_KEPT_BYTES = 1024 * 1024, /* of the worker's buffer, after an answer that was larger */
+	CONN_OUT_AT_ONCE_BYTES = 64 * 1024, /* more takes a while to arrive */
+	CONN_OUT_KEPT_BYTES = 1024 * 1024,  /* of the worker's buffer, after an answer that was larger */
 	CONN_READ_STEP_BYTES = 16 * 1024,
 	CONN_LINGER_TOTAL_MS = 5000,
 	CONN_LINGER_READS_PER_WAKE = 16,
@@ -106,6 +107,7 @@ static void append_answer(struct conn *c, const struct response *res, struct sli
 	s->handler.answered(s->arg, &exchange);
 	if (res->close || !context.keep_alive)
 		c->closing = true;
+	c->lingers |= s->draining && c->keep_alive; /* it may be sending its next request already */
 }
 
 /* The request cannot be told from what follows it, or was refused before its body came: answer, and read no
@@ -163,6 +165,7 @@ static bool flush(struct conn *c)
 	bool lives = c->out.len > 0 || send_some(c, s->out.data, s->out.len, &sent);
 	if (lives && sent < s->out.len)
 		keep_out(c, s->out.data + sent, s->out.len - sent);
+	c->lingers |= s->out.len > CONN_OUT_AT_ONCE_BYTES;
 	buf_clear(&s->out);
 	if (s->out.cap > CONN_OUT_KEPT_BYTES)
 		buf_release(&s->out);
@@ -372,10 +375,13 @@ static void settle_incomplete(struct conn *c)
 	server_list_append(s, c, state);
 }
 
+/* Unread bytes, here or still to come, would turn close(2) into a reset, which takes along what the client has not got yet
+ * (RFC 9112 section 9.6). A client that has asked for the end is believed to send no more, unless it has, or the answer is
+ * long on its way: to wait for the end of each would take a fifth more time for every such connection. */
 static void settle_closing(struct conn *c)
 {
 	struct server *s = c->server;
-	if (!c->lingers || c->peer_closed) {
+	if (!(c->lingers || c->may_read) || c->peer_closed) {
 		conn_close(c, "answered");
 		return;
 	}

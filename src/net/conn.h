@@ -51,7 +51,7 @@ struct conn {
 	bool peer_closed : 1;      /* the end was read: no further request, but answers are still sent */
 	bool peer_half_closed : 1; /* epoll said so: one more recv has to look for the end */
 	bool closing : 1;          /* the last answer is made: nothing more is parsed */
-	bool lingers : 1;          /* unread bytes would turn close(2) into a reset that eats the answer */
+	bool lingers : 1;          /* see settle_closing */
 	bool continued : 1;        /* "100 Continue" was sent for the request in `input` */
 	bool is_ready : 1;         /* in the server's ready list */
 	bool wants_write : 1;      /* EPOLLOUT is armed */

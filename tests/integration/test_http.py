@@ -1,4 +1,6 @@
 """Contract section 3: what goes over the wire, but for single requests: see test_conformance. One store is enough here."""
+import fcntl
+import signal
 import socket
 import threading
 import time
@@ -90,6 +92,38 @@ def test_keep_alive(web):
         for _ in range(100):
             response = connection.request("GET", "/index")
             assert response.status == 200 and not response.closes
+
+
+def test_what_comes_behind_the_last_request_costs_no_answer(web):
+    """A reset would, and takes with it what the socket still holds. The answer is larger than that, and read slowly."""
+    for i in range(100):
+        web.post("z" * 16000)
+    with web.connect(receive_buffer=4096) as connection:
+        connection.send(request_bytes("GET", "/todo?limit=100", fields=[("Connection", "close")]))
+        assert connection.sock.recv(1, socket.MSG_PEEK)
+        connection.send(b"\r\n")
+        time.sleep(0.3)
+        assert len(connection.read().data) == 100
+        connection.read_end()
+
+
+def test_a_drain_costs_no_answer(todod):
+    """The server ends the connection, and the client is sending its next request already."""
+    daemon = todod(workers=1)
+    with open(daemon.directory / "todo.db.lock") as lock, daemon.connect() as connection:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # no writer can act
+        connection.send(post("last"))
+        wait_until(lambda: sum(daemon.connections().values()) == 1, "the connection")
+        daemon.send(signal.SIGTERM)
+        wait_until(lambda: not accepts(daemon.address), "the drain")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert connection.sock.recv(1, socket.MSG_PEEK)
+        connection.send(INDEX)
+        time.sleep(0.1)
+        response = connection.read()
+        assert response.json["content"] == "last" and response.closes
+        connection.read_end()
+    assert daemon.wait_exit() == 0
 
 
 # ---- 100-continue --------------------------------------------------------------------------------------
