@@ -16,12 +16,12 @@ struct target {
 	enum target_form form;
 	struct slice path;  /* raw, "/" when an absolute form has none; empty for authority and asterisk */
 	struct slice query; /* raw, without the '?'; empty when absent */
-	struct slice authority; /* absolute and authority form: host[:port], checked; empty otherwise */
+	struct slice authority; /* host[:port], checked, of an absolute or authority form; else empty */
 };
 
 /* Cuts a target whose bytes the parser has already accepted. Returns 0, or -1 with *detail (a literal) when
  * the form is none that this method may use: authority only with CONNECT, asterisk only with OPTIONS,
- * absolute http or https without userinfo. */
+ * absolute http or https without userinfo. OPTIONS of an absolute target with neither path nor query has the asterisk form. */
 int target_parse(struct target *t, enum http_method method, struct slice raw, const char **detail);
 
 /* True for uri-host [ ":" port ] with a non-empty host (RFC 9110 section 7.2, RFC 3986 section 3.2.2). */

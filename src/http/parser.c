@@ -221,10 +221,14 @@ static enum step take_transfer_encoding(struct parser *p, struct slice value)
 	return STEP_NEXT;
 }
 
+/* A list in any number of lines, whose empty elements say nothing (RFC 9110 section 5.6.1.2). */
 static enum step take_expect(struct parser *p, struct slice value)
 {
-	if (!see_first(p, SEEN_EXPECT) || !slice_equal_nocase(value, SLICE("100-continue")))
-		p->seen |= SEEN_OTHER_EXPECT;
+	struct slice rest = value, expectation;
+	while (list_next(&rest, &expectation))
+		if (expectation.len > 0)
+			p->seen |= slice_equal_nocase(expectation, SLICE("100-continue")) ? SEEN_EXPECT
+											  : SEEN_OTHER_EXPECT;
 	return STEP_NEXT;
 }
 
@@ -298,7 +302,7 @@ static enum step finish_head(struct parser *p)
 	if (p->seen & SEEN_OTHER_CODING)
 		return bad(p, 501, "the only transfer coding spoken here is chunked");
 	if (r->minor == 1 && (p->seen & SEEN_OTHER_EXPECT))
-		return bad(p, 417, "the only expectation that can be met is one 100-continue");
+		return bad(p, 417, "the only expectation that can be met is 100-continue");
 	if (r->content_length > p->body_max)
 		return bad(p, 413, "the body is larger than this server takes");
 	r->wants_continue = r->minor == 1 && (p->seen & SEEN_EXPECT);

@@ -167,7 +167,11 @@ int target_parse(struct target *t, enum http_method method, struct slice raw, co
 	t->form = TARGET_ABSOLUTE;
 	t->authority = authority;
 	cut_query(t, slice_from(rest, len));
-	if (t->path.len == 0)
+	if (t->path.len > 0)
+		return 0;
+	if (method == HTTP_OPTIONS && len == rest.len)
+		t->form = TARGET_ASTERISK; /* of the server as a whole (RFC 9110 section 4.2.3) */
+	else
 		t->path = SLICE("/");
 	return 0;
 }
