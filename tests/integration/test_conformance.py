@@ -1,4 +1,4 @@
-"""RFC 9110 and 9112, request by request: the tables in tests/conformance, against todod and, for their syntax, against nginx.
+"""RFC 9110 and 9112, request by request: the tables in tests/conformance, against todod and, but for what its resources are, against nginx.
 
 A line of a table is a case, its columns set apart by " | ":
 
@@ -30,7 +30,8 @@ from harness.wire import Closed, Connection, form
 
 TABLES = Path(__file__).resolve().parents[1] / "conformance"
 AREAS = sorted(path.stem for path in TABLES.glob("*.txt"))
-SYNTAX = ["chunks", "content_length", "fields", "host", "request_line", "target", "transfer_encoding"]
+# What is no matter of todod's own resources.
+SHARED = ["chunks", "connection", "content_length", "expect", "fields", "host", "request_line", "target", "transfer_encoding"]
 
 PROBE = b"GET /healthz HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n"
 PROBE_BODY = b'{"status": "ok"}'
@@ -254,7 +255,7 @@ def test_todod(web, names, area, delivery):
     assert not complaints, "\n" + complaints
 
 
-@pytest.mark.parametrize("area", SYNTAX)
+@pytest.mark.parametrize("area", SHARED)
 def test_nginx(nginx, area):
     """So that the tables say where todod is stricter, or nginx is."""
     cases = [case for case in read_table(area, {"$id": "1"}) if case.nginx != "-"]
