@@ -187,6 +187,7 @@ static void refuse_bad(struct conn *c, const struct parser *p)
 	c->keep_alive = false;
 	c->head_only = p->head_len > 0 && p->req.method == HTTP_HEAD;
 	c->minor = 1;
+	response_reset(&s->response);
 	response_problem(&s->response, p->status, p->detail);
 	append_refusal(c, &s->response, SLICE(""));
 }
