@@ -34,7 +34,8 @@ struct job {
 	bool has_limit;                /* JOB_PAGE: the submitter's notes */
 	bool wants_gzip;
 	struct buf if_match, if_none_match; /* data NULL: none */
-	uint8_t verdict;                    /* the submitter's: what a condition makes of STORE_OK */
+	uint8_t route;                      /* the submitter's: what the client asked for */
+	uint8_t verdict;                    /* likewise: what a condition makes of STORE_OK */
 	struct uuid id;                     /* JOB_GET; once collected, JOB_ID: the database's */
 	struct store_write write;           /* JOB_WRITE; write.todo.content views write.content */
 	uint32_t commit; /* JOB_WRITE, once collected: what executor_hooks.write_ends returned */

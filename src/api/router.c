@@ -192,6 +192,7 @@ struct job *call_job(const struct call *call, enum job_kind kind)
 {
 	struct job *job = job_new(kind, call->owner);
 	job->verdict = (uint8_t)call->verdict;
+	job->route = call->res->route;
 	return job;
 }
 
@@ -205,23 +206,6 @@ struct job *call_submit(struct call *call, struct job *job)
 	return NULL;
 }
 
-static enum api_route route_of(const struct job *job)
-{
-	static const uint8_t writes[] = {
-	    [STORE_INSERT] = API_ROUTE_CREATE,
-	    [STORE_FINISH] = API_ROUTE_FINISH,
-	    [STORE_DELETE] = API_ROUTE_DELETE,
-	};
-	switch (job->kind) {
-	case JOB_PAGE: return API_ROUTE_LIST;
-	case JOB_GET: return API_ROUTE_GET;
-	case JOB_PING: return API_ROUTE_READY;
-	case JOB_WRITE: return writes[job->write.kind];
-	case JOB_ID: break;
-	}
-	return API_ROUTE_NONE;
-}
-
 void api_answer(struct api *api, struct job *job, struct response *res)
 {
 	static const uint8_t outcomes[] = {
@@ -231,7 +215,7 @@ void api_answer(struct api *api, struct job *job, struct response *res)
 	    [STORE_FULL] = API_STORE_FULL,
 	    [STORE_UNKNOWN] = API_STORE_UNKNOWN,
 	};
-	res->route = (uint8_t)route_of(job);
+	res->route = job->route;
 	res->store = outcomes[job->status];
 	if (job->kind == JOB_PING)
 		health_answer_ready(api, job, res);
@@ -266,7 +250,7 @@ static bool expire_parked(struct api *api, struct job *job, struct response *res
 bool api_expire(struct api *api, struct job *job, struct response *res)
 {
 	enum job_kind kind = job->kind;
-	res->route = (uint8_t)route_of(job);
+	res->route = job->route;
 	if (job->is_parked)
 		return expire_parked(api, job, res);
 	enum job_fate fate = executor_abandon(api->executor, job);
