@@ -185,7 +185,7 @@ static void refuse_bad(struct conn *c, const struct parser *p)
 {
 	struct server *s = c->server;
 	c->keep_alive = false;
-	c->head_only = p->head_len > 0 && p->req.method == HTTP_HEAD;
+	c->head_only = p->req.method == HTTP_HEAD; /* as soon as that is known: its client expects no body */
 	c->minor = 1;
 	response_reset(&s->response);
 	response_problem(&s->response, p->status, p->detail);
