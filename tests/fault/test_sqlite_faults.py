@@ -7,9 +7,9 @@ import sqlite3
 import time
 from pathlib import Path
 
-from harness.daemon import propagation, wait_until_gone
+from harness.daemon import wait_until_gone
 from harness.load import POST, HealthProbe, Load, judge
-from harness.sqlite import check_integrity, lock_holder, write_lock
+from harness.sqlite import check_integrity, lock_holder, small_disk, write_lock
 from harness.waiting import SLOW, SOAK_SECONDS, Stopwatch, wait_until
 from harness.wire import Closed, request_bytes
 
@@ -70,11 +70,8 @@ def test_only_the_master_killed_loses_nothing(todod, directory, counted):
 
 def test_a_full_disk_is_507_and_reads_go_on(todod, directory):
     """In a mount namespace of its own, on a file system of 3 MB."""
-    mount = directory / "disk"
-    mount.mkdir()
-    rights = "-m" if os.geteuid() == 0 else "-Urm"
-    daemon = todod(store=f"sqlite:{mount}/todo.db", workers=2, prefix=[
-        "unshare", rights, *propagation(), "sh", "-c", f'mount -t tmpfs -o size=3m todod {mount} && exec "$@"', "sh"])
+    mount, prefix = small_disk(directory)
+    daemon = todod(store=f"sqlite:{mount}/todo.db", workers=2, prefix=prefix)
     inside = Path(f"/proc/{daemon.master}/root{mount}")
     todo = daemon.post("before")
     ballast = inside / "ballast"

@@ -5,6 +5,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+from harness.daemon import propagation
+
 
 @contextlib.contextmanager
 def write_lock(database):
@@ -12,6 +14,14 @@ def write_lock(database):
     with open(f"{database}.lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
+
+
+def small_disk(directory, size="3m"):
+    """(mount point, prefix): a daemon that is started with the prefix finds a small file system there. Nobody else does."""
+    mount = directory / "disk"
+    mount.mkdir()
+    rights = "-m" if os.geteuid() == 0 else "-Urm"
+    return mount, ["unshare", rights, *propagation(), "sh", "-c", f'mount -t tmpfs -o size={size} todod {mount} && exec "$@"', "sh"]
 
 
 def lock_holder(database):
