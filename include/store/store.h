@@ -6,6 +6,7 @@
  *     store_check, store_claim, store_doubt_ms
  *                                 before any fork: opens no connection, starts no thread
  *     store_setup                 in the set-up process
+ *     store_inspect               in a process of `todod doctor`
  *     store_open                  after fork, once per process; makes no connection yet
  *     store_session_open          once per store thread; makes no connection yet
  *     store_begin … store_end     around each use of a session
@@ -16,6 +17,7 @@
 #define STORE_STORE_H
 
 #include "base/err.h"
+#include "base/report.h"
 #include "todo/todo.h"
 
 #include <stdbool.h>
@@ -75,6 +77,7 @@ struct store_ops {
 	int (*check)(const char *uri, struct err *err);
 	int (*claim)(const char *uri, struct err *err);
 	int (*setup)(const struct store_settings *settings, struct err *err);
+	void (*inspect)(const struct store_settings *settings, struct report *report);
 	struct store *(*open)(const struct store_settings *settings, struct err *err);
 	void (*close)(struct store *store);
 	struct store_session *(*session_open)(struct store *store, enum store_access access);
@@ -126,6 +129,11 @@ uint32_t store_doubt_ms(const struct store_settings *settings);
  * trying again may help, any other code when an operator has to act (newer schema, no database, no
  * permission). */
 int store_setup(const struct store_settings *settings, struct err *err);
+
+/* Reports what an operator should know of this store: is it reachable, of which version, has it a schema and its index, what
+ * survives a crash, how full is the disk. Changes nothing, with or without a daemon beside it. In a process of its own:
+ * it may make threads, and block for seconds. */
+void store_inspect(const struct store_settings *settings, struct report *report);
 
 /* Returns owned (store_close), or NULL and *err. Connects to nothing. */
 struct store *store_open(const struct store_settings *settings, struct err *err);

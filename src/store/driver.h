@@ -13,4 +13,9 @@
 
 extern const struct store_ops sqlite_ops, mongo_ops;
 
+/* Free space where the todos are: below the one an operator should act, below the other it is as good as full. */
+enum { STORE_SPACE_WARN_BYTES = 512 << 20, STORE_SPACE_FAIL_BYTES = 16 << 20 };
+
+void store_report_space(struct report *report, double free_bytes, double total_bytes);
+
 #endif

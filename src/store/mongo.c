@@ -48,7 +48,9 @@ enum {
 	ROWS_PER_QUERY = 400,       /* measured: 1,000 rows in 0.8 ms, 10 rows in 0.2 ms */
 	SCHEMA_VERSION = 1,         /* of the documents, their index and the meta record */
 	REPLY_FULL_BYTES = 8 << 20, /* a longer reply may have been cut: the server ends it at 16 MiB */
-	ERROR_BYTES = 512
+	ERROR_BYTES = 512,
+	INSPECT_SELECTION_MS = 3000,
+	CLOCK_APART_MAX_S = 1
 };
 
 /* Server error codes: src/mongo/base/error_codes.yml of the server. */
@@ -831,7 +833,8 @@ static struct meta meta_decode(const bson_iter_t *document)
 	return meta;
 }
 
-static bool meta_read(struct mongo_session *s, struct meta *meta)
+/* *is_there false: there is none, or not on a majority yet. */
+static bool meta_find(struct mongo_session *s, struct meta *meta, bool *is_there)
 {
 	bson_t command = BSON_INITIALIZER, filter, reply;
 	BSON_APPEND_UTF8(&command, "find", meta_name);
@@ -841,15 +844,22 @@ static bool meta_read(struct mongo_session *s, struct meta *meta)
 	append_limit(&command, 1);
 	bson_iter_t documents;
 	bool ok = run_find(s, &command, &reply) && reply_documents(s, &reply, &documents);
-	if (ok && !bson_iter_next(&documents)) {
-		ok = false;
-		fail(s, "the meta record of database %s is not on a majority yet", s->store->database);
-	}
-	if (ok)
+	*is_there = ok && bson_iter_next(&documents);
+	if (*is_there)
 		*meta = meta_decode(&documents);
 	bson_destroy(&command);
 	bson_destroy(&reply);
 	return ok;
+}
+
+static bool meta_read(struct mongo_session *s, struct meta *meta)
+{
+	bool is_there;
+	if (!meta_find(s, meta, &is_there))
+		return false;
+	if (!is_there)
+		fail(s, "the meta record of database %s is not on a majority yet", s->store->database);
+	return is_there;
 }
 
 static enum store_status mongo_id(struct store_session *session, struct uuid *id)
@@ -1244,6 +1254,200 @@ static int mongo_setup(const struct store_settings *settings, struct err *err)
 	return result;
 }
 
+/* ---- inspection ---- */
+
+/* Runs {name: value} on the primary; the reply is initialised in any case. */
+static bool ask(struct mongo_session *s, const char *database, const char *name, const char *value,
+		bson_t *reply)
+{
+	bson_t command = BSON_INITIALIZER;
+	if (value)
+		BSON_APPEND_UTF8(&command, name, value);
+	else
+		BSON_APPEND_INT32(&command, name, 1);
+	bson_error_t error = {0};
+	bool ok = mongoc_client_command_simple(s->client, database, &command, NULL, reply, &error);
+	if (!ok)
+		explain(s, name, &error);
+	bson_destroy(&command);
+	return ok;
+}
+
+static const char *text_of(const bson_t *document, const char *name)
+{
+	bson_iter_t field;
+	return bson_iter_init_find(&field, document, name) && BSON_ITER_HOLDS_UTF8(&field)
+		   ? bson_iter_utf8(&field, NULL)
+		   : "";
+}
+
+static size_t length_of(const bson_t *document, const char *name)
+{
+	bson_iter_t field, element;
+	size_t count = 0;
+	if (bson_iter_init_find(&field, document, name) && BSON_ITER_HOLDS_ARRAY(&field) &&
+	    bson_iter_recurse(&field, &element))
+		while (bson_iter_next(&element))
+			count++;
+	return count;
+}
+
+static void inspect_topology(const bson_t *hello, const char *version, struct report *report)
+{
+	const char *set = text_of(hello, "setName");
+	size_t members = length_of(hello, "hosts");
+	if (strcmp(text_of(hello, "msg"), "isdbgrid") == 0)
+		report_warn(report, "store", "MongoDB %s, a sharded cluster; todod is not tested on those",
+			    version);
+	else if (members < 2)
+		report_warn(report, "store",
+			    "MongoDB %s, one server alone%s%s; what it acknowledges is lost with its disk: "
+			    "three members of a replica set keep it",
+			    version, *set ? ", in replica set " : "", set);
+	else
+		report_ok(report, "store", "MongoDB %s, the primary of replica set %s with %zu members",
+			  version, set, members);
+}
+
+/* Todos are ordered by the clocks of those who made them; the server's is what several machines share. */
+static void inspect_clock(const bson_t *hello, struct report *report)
+{
+	bson_iter_t field;
+	if (!bson_iter_init_find(&field, hello, "localTime") || !BSON_ITER_HOLDS_DATE_TIME(&field))
+		return;
+	double apart_s = (double)(bson_iter_date_time(&field) - clock_wall_us() / 1000) / 1000;
+	if (fabs(apart_s) > CLOCK_APART_MAX_S)
+		report_warn(report, "clock of the store",
+			    "it is %.1f s %s of this machine's; synchronise both: todos are ordered by time",
+			    fabs(apart_s), apart_s > 0 ? "ahead" : "behind");
+	else
+		report_ok(report, "clock of the store", "within %d s of this machine's", CLOCK_APART_MAX_S);
+}
+
+static void inspect_server(struct mongo_session *s, struct report *report)
+{
+	bson_t hello, build;
+	bool ok = ask(s, "admin", "hello", NULL, &hello) && ask(s, "admin", "buildInfo", NULL, &build);
+	if (ok) {
+		inspect_topology(&hello, text_of(&build, "version"), report);
+		inspect_clock(&hello, report);
+		bson_destroy(&build);
+	} else {
+		report_fail(report, EXIT_CODE_UNAVAILABLE, "store", "%s", s->error);
+	}
+	bson_destroy(&hello);
+}
+
+static void inspect_concern(const struct mongo_store *store, struct report *report)
+{
+	const mongoc_write_concern_t *concern = mongoc_uri_get_write_concern(store->uri);
+	char w[16];
+	(void)snprintf(w, sizeof(w), "%d", mongoc_write_concern_get_w(concern));
+	const char *name = is_majority(concern) ? "majority" : mongoc_write_concern_get_wtag(concern);
+	bool is_journaled = mongoc_write_concern_get_journal(concern);
+	name = name ? name : w;
+	if (!is_majority(concern))
+		report_warn(report, "durability",
+			    "w=%s: an election may lose what was acknowledged; leave w out of the URI", name);
+	else if (!is_journaled)
+		report_warn(
+		    report, "durability",
+		    "journal=false: a crash of the servers may lose what was acknowledged; leave journal "
+		    "out of the URI");
+	else
+		report_ok(report, "durability", "w=majority, journal=true");
+}
+
+/* {created_at: -1, _id: -1}, as append_order makes it. */
+static bool is_our_index(const bson_iter_t *index)
+{
+	bson_iter_t field, part;
+	return BSON_ITER_HOLDS_DOCUMENT(index) && bson_iter_recurse(index, &field) &&
+	       bson_iter_find(&field, "key") && BSON_ITER_HOLDS_DOCUMENT(&field) &&
+	       bson_iter_recurse(&field, &part) && bson_iter_next(&part) &&
+	       strcmp(bson_iter_key(&part), "created_at") == 0 && bson_iter_as_int64(&part) == -1 &&
+	       bson_iter_next(&part) && strcmp(bson_iter_key(&part), "_id") == 0 &&
+	       bson_iter_as_int64(&part) == -1 && !bson_iter_next(&part);
+}
+
+static void inspect_index(struct mongo_session *s, struct report *report)
+{
+	bson_t reply;
+	bson_iter_t indexes;
+	bool ok = ask(s, s->store->database, "listIndexes", collection_name, &reply) &&
+		  reply_documents(s, &reply, &indexes);
+	bool found = false;
+	while (ok && !found && bson_iter_next(&indexes))
+		found = is_our_index(&indexes);
+	if (found)
+		report_ok(report, "index", "{created_at: -1, _id: -1} is there");
+	else if (ok)
+		report_fail(
+		    report, EXIT_CODE_CONFIG, "index",
+		    "{created_at: -1, _id: -1} is missing from %s.%s, every list sorts every todo; start "
+		    "todod again, which makes it",
+		    s->store->database, collection_name);
+	else
+		report_fail(report, EXIT_CODE_CONFIG, "index", "%s; todod makes it when it starts", s->error);
+	bson_destroy(&reply);
+}
+
+static void inspect_schema(struct mongo_session *s, struct report *report)
+{
+	struct meta meta;
+	struct err err;
+	bool is_there;
+	if (!meta_find(s, &meta, &is_there))
+		report_fail(report, EXIT_CODE_UNAVAILABLE, "schema", "%s", s->error);
+	else if (!is_there)
+		report_ok(report, "schema",
+			  "database %s holds no todos yet; todod makes meta record and index when it starts",
+			  s->store->database);
+	else if (meta_judge(s, &meta, &err) != 0)
+		report_fail(report, err.code, "schema", "%s", err.text);
+	else {
+		report_ok(report, "schema", "version %d", SCHEMA_VERSION);
+		inspect_index(s, report);
+	}
+}
+
+/* Of the server's disk, where it tells (not to a user without read on the database). */
+static void inspect_space(struct mongo_session *s, struct report *report)
+{
+	bson_t reply;
+	bool ok = ask(s, s->store->database, "dbStats", NULL, &reply);
+	int64_t total = field_of(&reply, "fsTotalSize"), used = field_of(&reply, "fsUsedSize");
+	if (ok && total > 0 && used >= 0)
+		store_report_space(report, (double)(total - used), (double)total);
+	bson_destroy(&reply);
+}
+
+static void mongo_inspect(const struct store_settings *settings, struct report *report)
+{
+	struct err err;
+	struct store *store = open_store(settings, socket_wait_ms(settings), &err);
+	if (!store) {
+		report_fail(report, err.code, "store", "%s", err.text);
+		return;
+	}
+	struct mongo_session *s = (struct mongo_session *)mongo_session_open(store, STORE_READ);
+	/* Less patience than a service has: closing a pool takes as long once more when nobody is there. */
+	(void)mongoc_uri_set_option_as_int32(s->store->uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS,
+					     INSPECT_SELECTION_MS);
+	if (mongo_begin(&s->base) == STORE_OK) {
+		inspect_server(s, report);
+		inspect_concern(s->store, report);
+		inspect_schema(s, report);
+		inspect_space(s, report);
+		mongo_end(&s->base);
+	} else {
+		report_fail(report, EXIT_CODE_UNAVAILABLE, "store",
+			    "%s; start it, or correct the URI of store", s->error);
+	}
+	mongo_session_close(&s->base);
+	mongo_close(store);
+}
+
 static const char *const schemes[] = {"mongodb://", "mongodb+srv://", NULL};
 
 static const char *mongo_library(void)
@@ -1272,6 +1476,7 @@ const struct store_ops mongo_ops = {
     .check = mongo_check,
     .claim = mongo_claim,
     .setup = mongo_setup,
+    .inspect = mongo_inspect,
     .open = mongo_open,
     .close = mongo_close,
     .session_open = mongo_session_open,

@@ -20,8 +20,12 @@
 
 #include "base/clock.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -29,6 +33,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,16 +42,18 @@ enum {
 	SCHEMA_VERSION = 1,
 	APPLICATION_ID = 0x746f646f, /* "todo": what file(1) and we know our files by */
 	SETUP_LOCK_POLL_NS = 1000000,
+	SYNCHRONOUS_FULL = 2, /* what PRAGMA synchronous says of FULL */
 	ERROR_BYTES = 512
 };
 
 #define SCHEME "sqlite:"
 
+#define INDEX_SQL "CREATE INDEX todos_by_age ON todos(created_at, id)"
+
 static const char schema_sql[] =
     "CREATE TABLE todos(id BLOB PRIMARY KEY CHECK(length(id)=16), content TEXT NOT NULL, "
     "created_at REAL NOT NULL, is_finished INTEGER NOT NULL DEFAULT 0, finished_at REAL) "
-    "STRICT, WITHOUT ROWID;"
-    "CREATE INDEX todos_by_age ON todos(created_at, id);"
+    "STRICT, WITHOUT ROWID;" INDEX_SQL ";"
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT) STRICT;";
 
 enum statement {
@@ -438,6 +445,223 @@ out:
 	free(lock_path);
 	free(path);
 	return result;
+}
+
+/* ---- inspection ---- */
+
+/* The name of a process's program, without its directory; empty when that cannot be seen. */
+static void program_of(const char *pid, char *name, size_t size)
+{
+	char link[64], target[PATH_MAX];
+	(void)snprintf(link, sizeof(link), "/proc/%.20s/exe", pid);
+	ssize_t len = readlink(link, target, sizeof(target) - 1);
+	target[len < 0 ? 0 : len] = '\0';
+	/* An upgraded program still runs from a file that is gone. */
+	char *deleted = strstr(target, " (deleted)");
+	if (deleted)
+		*deleted = '\0';
+	const char *slash = strrchr(target, '/');
+	(void)snprintf(name, size, "%.40s", slash ? slash + 1 : target);
+}
+
+static bool has_open(const char *pid, const struct stat *file)
+{
+	char path[64];
+	(void)snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
+	DIR *directory = opendir(path);
+	bool found = false;
+	for (struct dirent *entry; directory && !found && (entry = readdir(directory));) {
+		struct stat st;
+		found = fstatat(dirfd(directory), entry->d_name, &st, 0) == 0 && st.st_dev == file->st_dev &&
+			st.st_ino == file->st_ino;
+	}
+	if (directory)
+		(void)closedir(directory);
+	return found;
+}
+
+/* "sqlite3[123]": a process of another program that has the file open, as far as this user may see. */
+static bool find_stranger(const char *path, char *name, size_t size)
+{
+	char own[48], program[48];
+	struct stat file;
+	DIR *processes = stat(path, &file) == 0 ? opendir("/proc") : NULL;
+	bool found = false;
+	program_of("self", own, sizeof(own));
+	for (struct dirent *entry; processes && !found && (entry = readdir(processes));) {
+		if (!isdigit((unsigned char)entry->d_name[0]) || !has_open(entry->d_name, &file))
+			continue;
+		program_of(entry->d_name, program, sizeof(program));
+		found = program[0] && strcmp(program, own) != 0;
+		(void)snprintf(name, size, "%s[%.20s]", program, entry->d_name);
+	}
+	if (processes)
+		(void)closedir(processes);
+	return found;
+}
+
+/* sqlite.org/wal.html, "the WAL-reset bug": mended in 3.51.3, and in two older lines. */
+static bool has_wal_bug(int version)
+{
+	static const struct {
+		int from, below;
+	} mended[] = {
+	    {3044006, 3045000},
+            {3050007, 3051000},
+            {3051003, INT_MAX}
+        };
+	for (size_t i = 0; i < sizeof(mended) / sizeof(mended[0]); i++)
+		if (version >= mended[i].from && version < mended[i].below)
+			return false;
+	return true;
+}
+
+static void inspect_library(const char *path, struct report *report)
+{
+	const char *version = sqlite3_libversion();
+	char stranger[80];
+	if (!has_wal_bug(sqlite3_libversion_number()))
+		report_ok(report, "SQLite", "%s, in which the WAL-reset bug is mended", version);
+	else if (find_stranger(path, stranger, sizeof(stranger)))
+		report_warn(report, "SQLite",
+			    "%s has the WAL-reset bug, and %s has %s open; let it only read while todod "
+			    "runs, or install SQLite 3.51.3",
+			    version, stranger, path);
+	else
+		report_ok(report, "SQLite",
+			  "%s has the WAL-reset bug (mended in 3.51.3), to which this set-up is not exposed: "
+			  "todod holds one lock around every write and checkpoint, and no other program has "
+			  "the file open",
+			  version);
+}
+
+static void inspect_durability(sqlite3 *db, struct report *report)
+{
+	sqlite3_int64 synchronous = 0, is_wal = 0;
+	int rc = read_integer(db, "PRAGMA synchronous", &synchronous);
+	if (rc == SQLITE_OK)
+		rc = read_integer(db, "SELECT journal_mode = 'wal' FROM pragma_journal_mode", &is_wal);
+	if (rc != SQLITE_OK)
+		report_fail(report, EXIT_CODE_UNAVAILABLE, "durability", "%s", sqlite3_errmsg(db));
+	else if (!is_wal || synchronous < SYNCHRONOUS_FULL)
+		report_fail(report, EXIT_CODE_CONFIG, "durability",
+			    "journal_mode is %sWAL, synchronous %lld; start todod again, which sets both",
+			    is_wal ? "" : "not ", (long long)synchronous);
+	else
+		report_ok(report, "durability", "journal_mode=WAL, synchronous=FULL");
+}
+
+static void inspect_schema(sqlite3 *db, const char *path, struct report *report)
+{
+	struct err err;
+	sqlite3_int64 indexes = 0;
+	enum owner owner = examine(db, path, &err);
+	if (owner == OWNER_ERROR) {
+		report_fail(report, err.code, "schema", "%s", err.text);
+		return;
+	}
+	if (owner == OWNER_NOBODY) {
+		report_ok(report, "schema",
+			  "the database is empty; todod makes tables and index when it starts");
+		return;
+	}
+	report_ok(report, "schema", "version %d", SCHEMA_VERSION);
+	inspect_durability(db, report);
+	int rc =
+	    read_integer(db,
+			 "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND name = 'todos_by_age'",
+			 &indexes);
+	if (rc == SQLITE_OK && indexes == 1)
+		report_ok(report, "index", "todos_by_age is there");
+	else
+		report_fail(
+		    report, EXIT_CODE_CONFIG, "index",
+		    "todos_by_age is missing, every list reads every todo; stop todod and run " INDEX_SQL);
+}
+
+/* Past SQLite, which would make a file that is missing. */
+static bool inspect_file(const char *path, struct report *report)
+{
+	if (faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) == 0) {
+		report_ok(report, "store", "%s can be read and written", path);
+		return true;
+	}
+	if (errno == ENOENT)
+		report_ok(report, "store", "%s is not there yet; todod makes it when it starts", path);
+	else
+		report_fail(
+		    report, exit_code_of(errno), "store",
+		    "%s cannot be read and written by user %u: %s; ask as the user that todod runs as", path,
+		    (unsigned)geteuid(), strerror(errno));
+	return false;
+}
+
+static void inspect_directory(const char *path, const char *directory, int fd, struct report *report)
+{
+	struct err err;
+	struct statvfs space;
+	if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0)
+		report_fail(report, exit_code_of(errno), "store",
+			    "nothing can be made in %s by user %u: %s; ask as the user that todod runs as",
+			    directory, (unsigned)geteuid(), strerror(errno));
+	if (refuse_network(path, fd, &err) != 0)
+		report_fail(report, err.code, "store", "%s", err.text);
+	if (fstatvfs(fd, &space) == 0 && space.f_blocks > 0)
+		store_report_space(report, (double)space.f_bavail * (double)space.f_frsize,
+				   (double)space.f_blocks * (double)space.f_frsize);
+}
+
+/* The nearest directory above `path` that exists: todod makes those below it. Returns a descriptor or -1; `path` is cut to its name. */
+static int open_nearest(char *path)
+{
+	for (;;) {
+		char *directory = dirname(path);
+		int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		memmove(path, directory, strlen(directory) + 1);
+		if (fd >= 0 || errno != ENOENT || strcmp(path, ".") == 0 || strcmp(path, "/") == 0)
+			return fd;
+	}
+}
+
+static void inspect_database(const char *path, uint32_t timeout_ms, struct report *report)
+{
+	sqlite3 *db = NULL;
+	int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+	if (rc == SQLITE_OK)
+		rc = configure(db, timeout_ms);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_exec(db, "PRAGMA query_only=ON", NULL, NULL, NULL);
+	if (rc == SQLITE_OK) {
+		inspect_schema(db, path, report);
+	} else {
+		char reason[ERROR_BYTES];
+		explain(reason, sizeof(reason), db, rc);
+		report_fail(report, EXIT_CODE_UNAVAILABLE, "store", "%s: %s", path, reason);
+	}
+	(void)sqlite3_close(db); /* no statement is left that it could object to */
+}
+
+static void sqlite_inspect(const struct store_settings *settings, struct report *report)
+{
+	struct err err;
+	if (sqlite_check(settings->uri, &err) != 0) {
+		report_fail(report, err.code, "store", "%s", err.text);
+		return;
+	}
+	char *path = database_path(settings->uri), *directory = join(path, "");
+	bool is_usable = inspect_file(path, report);
+	int fd = open_nearest(directory);
+	if (fd >= 0) {
+		inspect_directory(path, directory, fd, report);
+		close(fd);
+	} else {
+		report_fail(report, exit_code_of(errno), "store", "%s: %s", directory, strerror(errno));
+	}
+	if (is_usable)
+		inspect_database(path, settings->timeout_ms, report);
+	inspect_library(path, report);
+	free(directory);
+	free(path);
 }
 
 /* ---- store and sessions ---- */
@@ -902,6 +1126,7 @@ const struct store_ops sqlite_ops = {
     .check = sqlite_check,
     .claim = sqlite_claim,
     .setup = sqlite_setup,
+    .inspect = sqlite_inspect,
     .open = sqlite_open,
     .close = sqlite_close,
     .session_open = sqlite_session_open,

@@ -49,6 +49,31 @@ int store_setup(const struct store_settings *settings, struct err *err)
 	return ops ? ops->setup(settings, err) : -1;
 }
 
+void store_inspect(const struct store_settings *settings, struct report *report)
+{
+	struct err err;
+	const struct store_ops *ops = find(settings->uri, &err);
+	if (ops)
+		ops->inspect(settings, report);
+	else
+		report_fail(report, err.code, "store", "%s", err.text);
+}
+
+void store_report_space(struct report *report, double free_bytes, double total_bytes)
+{
+	static const double gib = 1 << 30;
+	static const char advice[] = "make room: a full disk answers writes with 507";
+	double free_gib = free_bytes / gib, total_gib = total_bytes / gib;
+	if (free_bytes < STORE_SPACE_FAIL_BYTES)
+		report_fail(report, EXIT_CODE_UNAVAILABLE, "disk space", "%.2f GiB of %.1f GiB are free; %s",
+			    free_gib, total_gib, advice);
+	else if (free_bytes < STORE_SPACE_WARN_BYTES)
+		report_warn(report, "disk space", "%.2f GiB of %.1f GiB are free; %s", free_gib, total_gib,
+			    advice);
+	else
+		report_ok(report, "disk space", "%.1f GiB of %.1f GiB are free", free_gib, total_gib);
+}
+
 struct store *store_open(const struct store_settings *settings, struct err *err)
 {
 	const struct store_ops *ops = find(settings->uri, err);

@@ -422,6 +422,26 @@ static int contract_close(void **state)
 	return 0;
 }
 
+/* One line each, in words of the contract; it is as well as after a set-up, and asking does not change it. */
+static void contract_inspection(void **state)
+{
+	(void)state;
+	static const char *const lines[] = {" store: ", "ok    schema: version 1\n",
+					    "ok    durability: ", "ok    index: ", " disk space: "};
+	insert(1, 10);
+	for (int round = 0; round < 2; round++) {
+		enum exit_code code;
+		char *text = fixture_inspect(&contract.settings, &code);
+		for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+			if (!strstr(text, lines[i]))
+				fail_msg("no \"%s\" in:\n%s", lines[i], text);
+		assert_null(strstr(text, "FAIL"));
+		assert_int_equal(code, EXIT_CODE_OK);
+		free(text);
+	}
+	ASSERT_PAGE(from(0, 10), false, 1);
+}
+
 static int contract_clear(void **state)
 {
 	(void)state;
@@ -454,6 +474,7 @@ static int store_contract_run(const char *name, const char *uri, const char *oth
 	    CASE(contract_an_id_given_twice),
 	    CASE(contract_sessions_are_reusable),
 	    CASE(contract_setup_again_changes_nothing),
+	    CASE(contract_inspection),
 #undef CASE
 	};
 	contract.uri = uri;

@@ -158,6 +158,30 @@ static inline struct store *fixture_open(const struct store_settings *settings)
 	return store;
 }
 
+/* What store_inspect reports; owned. *code: of the first FAIL. */
+static inline char *fixture_inspect(const struct store_settings *settings, enum exit_code *code)
+{
+	char *text = NULL;
+	size_t size = 0;
+	struct report report = {.out = open_memstream(&text, &size)};
+	assert_non_null(report.out);
+	store_inspect(settings, &report);
+	assert_int_equal(fclose(report.out), 0);
+	*code = report.code;
+	return text;
+}
+
+/* It reports `line`, or a line that begins so, and ends with that code. */
+static inline void fixture_assert_inspection(const struct store_settings *settings, enum exit_code code,
+					     const char *line)
+{
+	enum exit_code found;
+	char *text = fixture_inspect(settings, &found);
+	if (found != code || !strstr(text, line))
+		fail_msg("%d instead of %d, no \"%s\" in:\n%s", found, code, line, text);
+	free(text);
+}
+
 /* A directory of this test's own, in $TMPDIR, and "sqlite:DIRECTORY/NAME" in `uri`. */
 struct fixture_dir {
 	char path[128];

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/report.h"
 #include "base/shm.h"
 #include "base/uuid.h"
 
@@ -338,6 +339,31 @@ static void log_lines(void **state)
 	assert_matches(text, "^" LOG_TIME "info master\\[[0-9]+\\] i\n$");
 }
 
+/* ---- reports ---- */
+
+static void a_report_is_a_line_each(void **state)
+{
+	(void)state;
+	char *text = NULL, longer[5000];
+	size_t size = 0;
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	struct report report = {.out = open_memstream(&text, &size)};
+	assert_non_null(report.out);
+	report_ok(&report, "disk", "%d of %d", 1, 2);
+	assert_int_equal(report.code, EXIT_CODE_OK);
+	report_warn(&report, "clock", "a\nb\x1b[31m");
+	assert_int_equal(report.code, EXIT_CODE_OK);
+	report_fail(&report, EXIT_CODE_CONFIG, "store", "first");
+	report_fail(&report, EXIT_CODE_OS, "store", "%s", longer);
+	assert_int_equal(report.code, EXIT_CODE_CONFIG);
+	assert_int_equal(fclose(report.out), 0);
+	assert_matches(
+	    text, "^ok    disk: 1 of 2\nwarn  clock: a\\?b\\?\\[31m\nFAIL  store: first\nFAIL  store: x+\n$");
+	assert_true(size < 1400); /* cut */
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -352,6 +378,7 @@ int main(void)
 	    cmocka_unit_test(clocks_tick),
 	    cmocka_unit_test(memory_is_shared),
 	    cmocka_unit_test(log_lines),
+	    cmocka_unit_test(a_report_is_a_line_each),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

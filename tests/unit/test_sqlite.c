@@ -900,6 +900,94 @@ static void many_processes_write_and_checkpoint(void **state)
 	assert_true(st.st_size > 100 * 4096);
 }
 
+/* ---- inspection ---- */
+
+static void what_an_inspection_finds(void **state)
+{
+	(void)state;
+	struct stat st;
+	fixture_assert_inspection(&settings, EXIT_CODE_OK,
+				  "is not there yet; todod makes it when it starts\n");
+	assert_int_equal(stat(fixture_dir_file(&dir), &st), -1);
+	foreign_once("VACUUM");
+	fixture_assert_inspection(&settings, EXIT_CODE_OK, "ok    schema: the database is empty");
+	assert_int_equal(unlink(fixture_dir_file(&dir)), 0);
+
+	struct database d = open_database();
+	close_database(&d);
+	fixture_assert_inspection(&settings, EXIT_CODE_OK,
+				  "ok    durability: journal_mode=WAL, synchronous=FULL\n");
+	foreign_once("DROP INDEX todos_by_age");
+	fixture_assert_inspection(
+	    &settings, EXIT_CODE_CONFIG,
+	    "FAIL  index: todos_by_age is missing, every list reads every todo; stop todod "
+	    "and run CREATE INDEX todos_by_age ON todos(created_at, id)\n");
+	foreign_once("CREATE INDEX todos_by_age ON todos(created_at, id); PRAGMA journal_mode=DELETE");
+	fixture_assert_inspection(
+	    &settings, EXIT_CODE_CONFIG,
+	    "FAIL  durability: journal_mode is not WAL, synchronous 2; start todod again");
+	foreign_once("PRAGMA user_version=9");
+	fixture_assert_inspection(&settings, EXIT_CODE_CONFIG, "FAIL  schema: ");
+}
+
+static void an_inspection_where_nothing_can_be_made(void **state)
+{
+	(void)state;
+	char uri[240];
+	(void)snprintf(uri, sizeof(uri), "%s/below/a.db", dir.uri);
+	foreign_once("VACUUM");
+	settings.uri = uri;
+	fixture_assert_inspection(&settings, EXIT_CODE_CANNOT_CREATE, strerror(ENOTDIR));
+
+	/* Files of another user: the doctor was asked as the wrong one. */
+	settings.uri = dir.uri;
+	assert_int_equal(chmod(dir.path, 0555), 0);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		enum exit_code code;
+		if (geteuid() == 0 && setuid(65534) != 0)
+			_exit(1);
+		char *text = fixture_inspect(&settings, &code);
+		bool is_said = strstr(text, "cannot be read and written by user ");
+		_exit(is_said ? (int)code : 2);
+	}
+	int status = 0;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(chmod(dir.path, 0700), 0);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), EXIT_CODE_NO_PERMISSION);
+}
+
+/* Another program is another name: ours, as the kernel shows it, is "test_sqlite". */
+static void an_inspection_beside_another_program(void **state)
+{
+	(void)state;
+	static const char bug[] = "has the WAL-reset bug, and sleep[";
+	struct database d = open_database();
+	close_database(&d);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)open(fixture_dir_file(&dir), O_RDONLY); /* and stays open in what runs here */
+		execlp("sleep", "sleep", "60", (char *)NULL);
+		_exit(127);
+	}
+	enum exit_code code;
+	char *text;
+	int64_t deadline_ms = clock_monotonic_ms() + 10000;
+	while (text = fixture_inspect(&settings, &code), !strstr(text, bug)) {
+		assert_true(clock_monotonic_ms() < deadline_ms);
+		free(text);
+	}
+	assert_int_equal(code, EXIT_CODE_OK);
+	assert_non_null(strstr(text, "warn  SQLite: "));
+	free(text);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	fixture_assert_inspection(&settings, EXIT_CODE_OK, "to which this set-up is not exposed");
+}
+
 int main(void)
 {
 #define CASE(function) cmocka_unit_test_setup_teardown(function, make_dir, remove_dir)
@@ -930,6 +1018,9 @@ int main(void)
 	    CASE(a_kill_in_a_checkpoint),
 	    CASE(a_killed_holder_of_the_lock),
 	    CASE(many_processes_write_and_checkpoint),
+	    CASE(what_an_inspection_finds),
+	    CASE(an_inspection_where_nothing_can_be_made),
+	    CASE(an_inspection_beside_another_program),
 	};
 	disk_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);

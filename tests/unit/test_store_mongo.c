@@ -966,6 +966,61 @@ static void setup_refuses_an_index_conflict(void **state)
 	assert_int_equal(setup(uri, &err), EXIT_CODE_OK);
 }
 
+static void assert_inspection(const char *database, const char *options, enum exit_code code,
+			      const char *line)
+{
+	char uri[160];
+	(void)snprintf(uri, sizeof(uri), "mongodb://127.0.0.1:%u/%s%s", alone.port, database, options);
+	struct store_settings settings = fixture_settings(uri);
+	fixture_assert_inspection(&settings, code, line);
+}
+
+static void what_an_inspection_finds(void **state)
+{
+	(void)state;
+	struct err err = {0};
+	char uri[160];
+	assert_inspection(
+	    "inspected", "", EXIT_CODE_OK,
+	    "ok    schema: database inspected holds no todos yet; todod makes meta record and index when "
+	    "it starts\n");
+	(void)snprintf(uri, sizeof(uri), "mongodb://127.0.0.1:%u/inspected", alone.port);
+	assert_int_equal(setup(uri, &err), EXIT_CODE_OK);
+	assert_inspection("inspected", "", EXIT_CODE_OK, "ok    index: {created_at: -1, _id: -1} is there\n");
+	assert_inspection("inspected", "", EXIT_CODE_OK, "warn  store: MongoDB ");
+	assert_inspection("inspected", "", EXIT_CODE_OK, "ok    clock of the store: ");
+	assert_inspection("inspected", "", EXIT_CODE_OK, "ok    durability: w=majority, journal=true\n");
+	assert_inspection("inspected", "?w=1", EXIT_CODE_OK, "warn  durability: w=1: ");
+	assert_inspection("inspected", "?w=two", EXIT_CODE_OK, "warn  durability: w=two: ");
+	assert_inspection("inspected", "?journal=false", EXIT_CODE_OK, "warn  durability: journal=false: ");
+	assert_true(run(&alone, "inspected", "{\"dropIndexes\": \"todos\", \"index\": \"*\"}"));
+	assert_inspection("inspected", "", EXIT_CODE_CONFIG,
+			  "FAIL  index: {created_at: -1, _id: -1} is missing from inspected.todos");
+	assert_true(run(&alone, "inspected", "{\"drop\": \"todos\"}"));
+	assert_inspection("inspected", "", EXIT_CODE_CONFIG, "FAIL  index: ");
+	assert_true(run(&alone, "inspected",
+			"{\"update\": \"meta\", \"updates\": [{\"q\": {}, \"u\": {\"$set\": "
+			"{\"version\": 7}}}]}"));
+	assert_inspection("inspected", "", EXIT_CODE_CONFIG,
+			  "FAIL  schema: database inspected holds schema version 7");
+}
+
+static void an_inspection_without_a_server(void **state)
+{
+	(void)state;
+	char uri[160];
+	(void)snprintf(uri, sizeof(uri), "mongodb://todo:s3cret@127.0.0.1:%u/todo", alone.port);
+	struct store_settings settings = fixture_settings(uri);
+	fixture_assert_inspection(&settings, EXIT_CODE_UNAVAILABLE, "FAIL  store: ");
+	settings.uri = "mongodb://todo:s3cret@127.0.0.1:1/todo";
+	enum exit_code code;
+	char *text = fixture_inspect(&settings, &code);
+	assert_int_equal(code, EXIT_CODE_UNAVAILABLE);
+	assert_non_null(strstr(text, "127.0.0.1:1"));
+	assert_null(strstr(text, "s3cret"));
+	free(text);
+}
+
 static void setup_waits_for_what_may_come(void **state)
 {
 	static const struct {
@@ -1054,6 +1109,7 @@ static const struct CMUnitTest setups[] = {
     cmocka_unit_test(nothing_runs_before_begin),       cmocka_unit_test(begin_without_a_server),
     cmocka_unit_test(setup_makes_meta_and_index),      cmocka_unit_test(setup_refuses_other_schemas),
     cmocka_unit_test(setup_refuses_an_index_conflict), cmocka_unit_test(setup_waits_for_what_may_come),
+    cmocka_unit_test(what_an_inspection_finds),        cmocka_unit_test(an_inspection_without_a_server),
 };
 
 static const struct CMUnitTest documents[] = {
