@@ -8,8 +8,7 @@ void identity_ask(struct redis *r, uint32_t timeout_ms, redis_done_fn *done, voi
 	redis_send(r, words, 2, timeout_ms, done, arg);
 }
 
-/* The value of "name:" in what INFO says. */
-static struct slice info_value(struct slice info, struct slice name_and_colon)
+struct slice identity_info(struct slice info, struct slice name_and_colon)
 {
 	for (const char *line = info.data, *end = info.data + info.len; line && line < end;) {
 		const char *next = memchr(line, '\n', (size_t)(end - line));
@@ -33,8 +32,8 @@ const char *identity_read(struct identity *identity, const struct redisReply *re
 		text = SLICE("");
 	if (redis_type(reply) == REDIS_ERROR)
 		return text.len ? text.data : "INFO is refused";
-	struct slice role = info_value(text, SLICE("role:"));
-	struct slice id = info_value(text, SLICE("master_replid:"));
+	struct slice role = identity_info(text, SLICE("role:"));
+	struct slice id = identity_info(text, SLICE("master_replid:"));
 	if (role.len == 0)
 		return "it does not say that it is a master";
 	if (!slice_equal(role, SLICE("master")))

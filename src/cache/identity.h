@@ -16,6 +16,9 @@ struct identity {
 /* Asks (INFO replication), as redis_send does. */
 void identity_ask(struct redis *r, uint32_t timeout_ms, redis_done_fn *done, void *arg);
 
+/* The value behind "name:" in what INFO says; empty where that is not there. A view of it. */
+struct slice identity_info(struct slice info, struct slice name_and_colon);
+
 /* Reads the answer. Returns NULL, or why this server is of no use: a literal, or a view of the reply. */
 const char *identity_read(struct identity *identity, const struct redisReply *reply);
 bool identity_equal(const struct identity *a, const struct identity *b);
