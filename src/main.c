@@ -6,6 +6,7 @@
 #include "cache/keeper.h"
 #include "cache/page_memory.h"
 #include "config/config.h"
+#include "doctor/doctor.h"
 #include "http/coding.h"
 #include "master/master.h"
 #include "master/pidfile.h"
@@ -232,6 +233,7 @@ static int act(enum config_action action, const struct config *config, const str
 	case CONFIG_VERSION: print_versions(); return 0;
 	case CONFIG_DUMP: config_dump(config, sources, stdout); return 0;
 	case CONFIG_TEST:
+	case CONFIG_DOCTOR:
 	case CONFIG_RUN: break;
 	}
 	struct names names = {.privileges = {.groups = NULL}};
@@ -240,6 +242,8 @@ static int act(enum config_action action, const struct config *config, const str
 		if (action == CONFIG_RUN) {
 			log_init("master", (enum log_level)config->log_level);
 			result = serve(config, &names, err);
+		} else if (action == CONFIG_DOCTOR) {
+			result = (int)doctor_run(config, sources, &names.privileges, stdout);
 		} else {
 			puts("configuration OK");
 			result = 0;

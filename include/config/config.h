@@ -46,7 +46,7 @@ struct config {
 };
 
 /* What the command line asks for besides values. */
-enum config_action { CONFIG_RUN, CONFIG_TEST, CONFIG_DUMP, CONFIG_VERSION, CONFIG_HELP };
+enum config_action { CONFIG_RUN, CONFIG_DOCTOR, CONFIG_TEST, CONFIG_DUMP, CONFIG_VERSION, CONFIG_HELP };
 
 struct config_origin; /* where each value came from */
 

@@ -17,6 +17,8 @@ struct listener_rights {
 	gid_t gid; /* likewise */
 };
 
+enum { LISTENER_BACKLOG = 4096 }; /* the kernel clamps it to net.core.somaxconn */
+
 struct listener {
 	int fd;         /* non-blocking, CLOEXEC; -1 once closed */
 	char name[280]; /* as it was bound, with the port that the kernel picked: for the log */

@@ -14,6 +14,9 @@
 
 struct page_memory;
 
+/* Of the descriptor limit, what is not for connections: store, loop and log; and a bell for each process besides. */
+enum { WORKER_SPARE_DESCRIPTORS = 64 };
+
 /* What the workers share: process.shared of each. All borrowed. */
 struct worker_shared {
 	struct page_memory *pages;

@@ -230,6 +230,14 @@ static const struct {
     {"--dump-config", CONFIG_DUMP   },
 };
 
+/* What may stand in front of all options. */
+static const struct {
+	const char *name;
+	enum config_action action;
+} verbs[] = {
+    {"doctor", CONFIG_DOCTOR},
+};
+
 /* "--store-timeout-ms" and "store_timeout_ms" into each other. */
 static void translate(char *text, char from, char to)
 {
@@ -319,12 +327,23 @@ static int read_option(struct command_line *line, int argc, char *const argv[], 
 	return rc;
 }
 
+static bool is_verb(const char *word, enum config_action *action)
+{
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strcmp(verbs[i].name, word) == 0) {
+			*action = verbs[i].action;
+			return true;
+		}
+	return false;
+}
+
 static int read_command_line(struct command_line *line, int argc, char *const argv[], struct err *err)
 {
 	*line = (struct command_line){.action = CONFIG_RUN};
 	line->assignments = alloc_zeroed((size_t)argc, sizeof(*line->assignments));
+	int at = argc > 1 && is_verb(argv[1], &line->action) ? 2 : 1;
 	/* Whoever asks for help or the version gets it, whatever stands behind. */
-	for (int at = 1; at < argc && line->action < CONFIG_VERSION; at++)
+	for (; at < argc && line->action < CONFIG_VERSION; at++)
 		if (read_option(line, argc, argv, &at, err))
 			return -1;
 	return 0;

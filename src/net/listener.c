@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 enum {
-	LISTENER_BACKLOG = 4096, /* the kernel clamps it to net.core.somaxconn */
 	LISTENER_LOCK_TRIES = 100,
 	LISTENER_LOCK_PAUSE_NS = 10 * 1000 * 1000,
 };

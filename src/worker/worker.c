@@ -22,7 +22,6 @@ enum {
 	WORKER_ORPHAN_DRAIN_MS = 5000, /* nobody is left who could replace this worker, or stop it */
 	WORKER_CLOSE_MS = 500,         /* for the store threads to leave */
 	WORKER_DRAIN_SPARE_S = 2,      /* beyond the drain, before SIGALRM */
-	WORKER_SPARE_DESCRIPTORS = 64, /* for the store, the loop and the log */
 	WORKER_MIN_CONNECTIONS = 16,
 	WORKER_HOLD_MAX_MS = 2000, /* for a keeper that has to be replaced: longer than that takes */
 };

@@ -302,18 +302,22 @@ static void test_command_line(void **state)
 		const char *arguments;
 		enum config_action action;
 	} cases[] = {
-	    {"-t",                CONFIG_TEST   },
-	    {"--dump-config",     CONFIG_DUMP   },
-	    {"--dump_config",     CONFIG_DUMP   },
-	    {"-t|--dump-config",  CONFIG_DUMP   },
-	    {"--dump-config|-t",  CONFIG_DUMP   },
-	    {"-V",                CONFIG_VERSION},
-	    {"--version",         CONFIG_VERSION},
-	    {"-h",                CONFIG_HELP   },
-	    {"--help",            CONFIG_HELP   },
-	    {"-h|--nonsense",     CONFIG_HELP   },
-	    {"-t|-V|-c|/nowhere", CONFIG_VERSION},
-	    {"-c|/nowhere|-h",    CONFIG_HELP   },
+	    {"doctor",             CONFIG_DOCTOR },
+	    {"doctor|--workers|2", CONFIG_DOCTOR },
+	    {"doctor|-t",          CONFIG_TEST   },
+	    {"doctor|-h",          CONFIG_HELP   },
+	    {"-t",                 CONFIG_TEST   },
+	    {"--dump-config",      CONFIG_DUMP   },
+	    {"--dump_config",      CONFIG_DUMP   },
+	    {"-t|--dump-config",   CONFIG_DUMP   },
+	    {"--dump-config|-t",   CONFIG_DUMP   },
+	    {"-V",                 CONFIG_VERSION},
+	    {"--version",          CONFIG_VERSION},
+	    {"-h",                 CONFIG_HELP   },
+	    {"--help",             CONFIG_HELP   },
+	    {"-h|--nonsense",      CONFIG_HELP   },
+	    {"-t|-V|-c|/nowhere",  CONFIG_VERSION},
+	    {"-c|/nowhere|-h",     CONFIG_HELP   },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct loaded l;
@@ -358,6 +362,7 @@ static void test_wrong_command_line(void **state)
 	    {"--version=3",                "--version takes no value"                                                },
 	    {"-t|todod.conf",              "\"todod.conf\" is no option; keys are set with --KEY VALUE"              },
 	    {"start",		      "\"start\" is no option; keys are set with --KEY VALUE"                   },
+	    {"-t|doctor",                  "\"doctor\" is no option; keys are set with --KEY VALUE"                  },
 	    {"-",			  "\"-\" is no option; keys are set with --KEY VALUE"                       },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
