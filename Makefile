@@ -22,6 +22,7 @@ OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY  = $(filter-out %/src/main.o,$(OBJECTS))
 UNITS    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 SCRIPTS  = $(BUILD)/gen/cache/scripts.h
+MANUALS  = $(BUILD)/man/todod.8 $(BUILD)/man/todod.conf.5
 FUZZERS  = $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # What has to be there, as PROBE=PACKAGE: bin, a program; pc, a pkg-config module; file; py, a Python module.
@@ -75,6 +76,8 @@ lint: ## layering, third-party headers, banned functions, format
 fmt: ## format the sources in place
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
+man: $(MANUALS) ## the manual pages, in build/man
+
 install: all ## into $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BUILD)/todod $(DESTDIR)$(PREFIX)/sbin/todod
 	install -D -m 644 conf/todod.conf $(DESTDIR)$(PREFIX)/share/doc/todod/todod.conf
@@ -120,6 +123,14 @@ $(BUILD)/src/cache/lease.o: | $(SCRIPTS)
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D); echo "  CC $<"
 	@$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/man/manual: $(patsubst src/%.c,$(BUILD)/src/%.o,$(wildcard src/base/*.c src/config/*.c))
+# What the manual says of the keys is what the program knows and what conf/todod.conf explains.
+$(BUILD)/man/manual: conf/man/manual.c
+	@mkdir -p $(@D); echo "  CC $<"
+	@$(CC) $(CFLAGS) $(LDFLAGS) -MMD -MP -o $@ $(filter %.c %.o,$^) $(LDLIBS)
+$(BUILD)/man/%: conf/man/%.in conf/todod.conf $(BUILD)/man/manual
+	@echo "  GEN $@"
+	@$(BUILD)/man/manual $< conf/todod.conf >$@.new && mv $@.new $@
 $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY)
 	@mkdir -p $(@D); echo "  CC $<"
 	@$(CC) $(CFLAGS) $(LDFLAGS) -MMD -MP -o $@ $(filter %.c %.o,$^) $(LDLIBS) -lcmocka
@@ -127,5 +138,5 @@ build/fuzz/%: tests/fuzz/%.c $(wildcard src/base/*.c src/http/*.c src/todo/*.c)
 	@mkdir -p $(@D); echo "  CC $<"
 	@clang $(filter-out -fstack-protector-strong,$(CFLAGS)) -fsanitize=fuzzer,address,undefined -MMD -MP -o $@ $(filter %.c,$^) $(LDLIBS)
 
--include $(OBJECTS:.o=.d) $(UNITS:=.d)
-.PHONY: all debug run test check unit fuzz soak bench lint fmt install uninstall clean help build-needs test-needs
+-include $(OBJECTS:.o=.d) $(UNITS:=.d) $(BUILD)/man/manual.d
+.PHONY: all man debug run test check unit fuzz soak bench lint fmt install uninstall clean help build-needs test-needs

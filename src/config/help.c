@@ -1,29 +1,65 @@
 /*
- * What -h prints: examples first, then everything else.
+ * What -h prints: examples first, then everything else. The manual is made from the same tables (conf/man).
  */
 #include "config/options.h"
 
-static const char examples[] =
-    "todod " TODOD_VERSION ": serves todos over HTTP, from SQLite or MongoDB.\n"
-    "\n"
-    "Examples:\n"
-    "  todod                                  serve 127.0.0.1:8080 from a SQLite file\n"
-    "  todod --listen 0.0.0.0:80 --store sqlite:/srv/todo/todod.db\n"
-    "  todod --listen '[::1]:8080' --listen unix:/run/todod.sock --workers 4\n"
-    "  todod -c /etc/todod.conf -t            check the configuration and stop\n"
-    "  todod --dump-config > todod.conf       a file to start from\n"
-    "  TODOD_STORE=mongodb://db1,db2/todo?replicaSet=rs0 todod\n"
-    "  TODOD_STORE_FILE=/run/secrets/store todod\n"
-    "\n"
-    "Options:\n"
-    "  -c FILE          read FILE (key = value); without -c no file is read\n"
-    "  -t               check the configuration: \"configuration OK\", or what is wrong\n"
-    "  --dump-config    print every key, its value and where it came from; passwords\n"
-    "                   are masked\n"
-    "  -V, --version    print the version of todod and of its libraries\n"
-    "  -h, --help       print this\n"
-    "  --KEY VALUE      set a key, also as --KEY=VALUE; - and _ are the same; of a key\n"
-    "                   given twice the last value holds, and --listen adds up\n"
+enum {
+	WIDTH = 80, /* columns */
+	TERM_COLUMN = 15,
+	KEY_COLUMN = 23,
+};
+
+/* clang-format off */
+const struct config_term config_examples[] = {
+	{"todod", "serve 127.0.0.1:8080 from a SQLite file"},
+	{"todod --listen 0.0.0.0:80 --store sqlite:/srv/todo/todod.db", ""},
+	{"todod --listen '[::1]:8080' --listen unix:/run/todod.sock --workers 4", ""},
+	{"todod -c /etc/todod.conf -t", "check the configuration and stop"},
+	{"todod doctor -c /etc/todod.conf", "check what the configuration depends on"},
+	{"todod --dump-config > todod.conf", "a file to start from"},
+	{"TODOD_STORE=mongodb://db1,db2/todo?replicaSet=rs0 todod", ""},
+	{"TODOD_STORE_FILE=/run/secrets/store todod", ""},
+	{NULL, NULL},
+};
+
+const struct config_term config_commands[] = {
+	{"doctor", "look at the store, the cache, the addresses and the limits of the system, and say of each how it is and what to "
+		   "do; exit code 0 when nothing stands in the way of a start"},
+	{NULL, NULL},
+};
+
+const struct config_term config_options[] = {
+	{"-c FILE", "read FILE (key = value); without -c no file is read"},
+	{"-t", "check the configuration: \"configuration OK\", or what is wrong"},
+	{"--dump-config", "print every key, its value and where it came from; passwords are masked"},
+	{"-V, --version", "print the version of todod and of its libraries"},
+	{"-h, --help", "print a summary of all this"},
+	{"--KEY VALUE", "set a key, also as --KEY=VALUE; - and _ are the same; of a key given twice the last value holds, and --listen "
+			"adds up"},
+	{NULL, NULL},
+};
+
+const struct config_term config_signals[] = {
+	{"TERM", "finish the requests in flight, at most drain_timeout_s, and stop"},
+	{"INT, QUIT", "stop at once"},
+	{NULL, NULL},
+};
+
+const struct config_term config_exit_codes[] = {
+	{"0", "stopped as asked"},
+	{"64", "wrong command line"},
+	{"69", "address not available; of doctor: something that it depends on is not"},
+	{"70", "a bug in todod"},
+	{"71", "the system refused something"},
+	{"73", "a file cannot be created"},
+	{"75", "another todod holds the store or the pidfile"},
+	{"77", "no permission"},
+	{"78", "wrong configuration"},
+	{NULL, NULL},
+};
+/* clang-format on */
+
+static const char on_keys[] =
     "\n"
     "A key comes from its option, else from TODOD_KEY in the environment (or from the\n"
     "file that TODOD_KEY_FILE names, for secrets), else from FILE, else its default.\n"
@@ -31,18 +67,25 @@ static const char examples[] =
     "\n"
     "Keys:\n";
 
-static const char signals_and_codes[] =
-    "\n"
-    "Signals to the process that was started:\n"
-    "  TERM         finish the requests in flight, at most drain_timeout_s, and stop\n"
-    "  INT, QUIT    stop at once\n"
-    "\n"
-    "Exit codes:\n"
-    "   0  stopped as asked               73  a file cannot be created\n"
-    "  64  wrong command line             75  another todod holds the store or pidfile\n"
-    "  69  address not available          77  no permission\n"
-    "  70  a bug in todod                 78  wrong configuration\n"
-    "  71  the system refused something\n";
+/* A name, and from a column on the text, broken between words. */
+static void print_term(const char *name, const char *text, int column, FILE *out)
+{
+	int at = fprintf(out, "  %-*s", column, name) - 2;
+	for (size_t len; *text; text += len, text += strspn(text, " ")) {
+		len = strcspn(text, " ");
+		if (at + 1 + (int)len > WIDTH - 2 && at > column)
+			at = fprintf(out, "\n  %-*s", column, "") - 3;
+		at += fprintf(out, "%s%.*s", at > column ? " " : "", (int)len, text);
+	}
+	fputc('\n', out);
+}
+
+static void print_terms(const char *title, const struct config_term *terms, int column, FILE *out)
+{
+	fprintf(out, "\n%s:\n", title);
+	for (; terms->name; terms++)
+		print_term(terms->name, terms->meaning, column, out);
+}
 
 static void print_key(const struct config_key *key, FILE *out)
 {
@@ -56,8 +99,16 @@ static void print_key(const struct config_key *key, FILE *out)
 
 void config_help(FILE *out)
 {
-	fputs(examples, out);
+	fputs("todod " TODOD_VERSION ": serves todos over HTTP, from SQLite or MongoDB.\n", out);
+	fprintf(out, "\nExamples:\n");
+	for (const struct config_term *example = config_examples; example->name; example++)
+		fprintf(out, *example->meaning ? "  %-38s %s\n" : "  %s%s\n", example->name,
+			example->meaning);
+	print_terms("Commands", config_commands, TERM_COLUMN, out);
+	print_terms("Options", config_options, TERM_COLUMN, out);
+	fputs(on_keys, out);
 	for (size_t i = 0; i < config_key_count; i++)
 		print_key(&config_keys[i], out);
-	fputs(signals_and_codes, out);
+	print_terms("Signals to the process that was started", config_signals, TERM_COLUMN, out);
+	print_terms("Exit codes", config_exit_codes, TERM_COLUMN, out);
 }

@@ -30,6 +30,17 @@ struct config_key {
 extern const struct config_key config_keys[];
 extern const size_t config_key_count;
 
+/* What the help text and the manual say of what is no key: a name, and what it does. The last one's name is NULL. */
+struct config_term {
+	const char *name, *meaning;
+};
+
+extern const struct config_term config_examples[]; /* command lines; not all need a word */
+extern const struct config_term config_commands[]; /* what may stand in front of the options */
+extern const struct config_term config_options[];
+extern const struct config_term config_signals[];
+extern const struct config_term config_exit_codes[];
+
 /* NULL when there is none. */
 const struct config_key *config_key_find(struct slice name);
 
