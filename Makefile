@@ -2,6 +2,10 @@
 
 VERSION  = 0.1.0
 PREFIX   = /usr/local
+SYSCONFDIR = /etc
+UNITDIR  = $(PREFIX)/lib/systemd/system
+DOCDIR   = $(PREFIX)/share/doc/todod
+MANDIR   = $(PREFIX)/share/man
 PYTHON   = /usr/bin/python3
 SANITIZE =
 PYTEST_JOBS = 3
@@ -33,7 +37,17 @@ TEST_NEEDS = $(BUILD_NEEDS) pc:cmocka=libcmocka-dev py:pytest=python3-pytest py:
            bin:http=httpie bin:wrk=wrk bin:nginx=nginx-light bin:clang=clang \
            file:$(shell clang -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-$(shell uname -m).a=libclang-rt-14-dev bin:clang-format=clang-format \
            bin:valgrind=valgrind file:/usr/lib/debug/.build-id=libc6-dbg bin:strace=strace bin:ss=iproute2 bin:ps=procps bin:taskset=util-linux bin:sqlite3=sqlite3 \
-           bin:systemd-socket-activate=systemd
+           bin:systemd-analyze=systemd bin:supervisord=supervisor bin:mandoc=mandoc bin:logrotate=logrotate
+
+# What `make install` puts where, beside the program. The second kind is the operator's once it is there.
+INSTALLED = conf/todod.service:$(UNITDIR)/todod.service conf/todod.socket:$(UNITDIR)/todod.socket \
+           conf/sysusers.conf:$(PREFIX)/lib/sysusers.d/todod.conf conf/tmpfiles.conf:$(PREFIX)/lib/tmpfiles.d/todod.conf \
+           $(BUILD)/man/todod.8:$(MANDIR)/man8/todod.8 $(BUILD)/man/todod.conf.5:$(MANDIR)/man5/todod.conf.5 \
+           README.md:$(DOCDIR)/README.md $(foreach n,nginx.conf redis.conf todod-supervisor.conf,conf/$(n):$(DOCDIR)/examples/$(n))
+CONFIGURED = conf/todod.conf:$(SYSCONFDIR)/todod/todod.conf conf/logrotate:$(SYSCONFDIR)/logrotate.d/todod
+# The paths in them are Debian's. A service keeps its todos where its unit says, whoever asks: its user, or the doctor of another.
+adapt = sed -e 's|/usr/sbin/todod|$(PREFIX)/sbin/todod|g; s|/usr/share/doc/todod|$(DOCDIR)|g; s|/etc/todod/|$(SYSCONFDIR)/todod/|g' \
+           -e 's|^\# \(store = sqlite:/var/lib/todod\)|\1|'
 
 run_units = @for t in $(UNITS); do BUILD=$(BUILD) SANITIZE=$(SANITIZE) tests/unit/run $$t || exit 1; done
 run_fuzzers = @for t in $(FUZZERS); do tests/fuzz/run $$t $(or $(FUZZ_SECONDS),10) || exit 1; done
@@ -53,7 +67,7 @@ run: build-needs ## install what is missing, build, and serve 127.0.0.1:8080; AR
 test: test-needs ## install what is missing, build, and run every test
 	$(MAKE) check
 
-check: all $(UNITS) $(FUZZERS) ## every test, with what is installed already
+check: all man $(UNITS) $(FUZZERS) ## every test, with what is installed already
 	$(run_units)
 	$(run_fuzzers)
 	BUILD=$(BUILD) SANITIZE=$(SANITIZE) $(PYTHON) -m pytest -q -n $(PYTEST_JOBS) $(PYTEST_ARGS) tests/integration tests/fault
@@ -78,12 +92,18 @@ fmt: ## format the sources in place
 
 man: $(MANUALS) ## the manual pages, in build/man
 
-install: all ## into $(DESTDIR)$(PREFIX)
+install: all man ## into $(DESTDIR)$(PREFIX) and $(DESTDIR)$(SYSCONFDIR); a configuration that is there stays
 	install -D -m 755 $(BUILD)/todod $(DESTDIR)$(PREFIX)/sbin/todod
-	install -D -m 644 conf/todod.conf $(DESTDIR)$(PREFIX)/share/doc/todod/todod.conf
+	@set -e; for pair in $(INSTALLED); do $(adapt) $${pair%%:*} | install -D -m 644 /dev/stdin $(DESTDIR)$${pair#*:}; done
+	@set -e; for pair in $(CONFIGURED); do to=$(DESTDIR)$${pair#*:}; if [ -z "$(DESTDIR)" ] && [ -e $$to ]; then echo "$$to is kept"; \
+		else $(adapt) $${pair%%:*} | install -D -m 644 /dev/stdin $$to; fi; done
 
-uninstall: ## what install put there
-	rm -f $(DESTDIR)$(PREFIX)/sbin/todod $(DESTDIR)$(PREFIX)/share/doc/todod/todod.conf
+uninstall: ## what install put there; a configuration that was changed stays
+	rm -f $(DESTDIR)$(PREFIX)/sbin/todod $(foreach pair,$(INSTALLED),$(DESTDIR)$(lastword $(subst :, ,$(pair))))
+	@for pair in $(CONFIGURED); do to=$(DESTDIR)$${pair#*:}; [ -e $$to ] || continue; \
+		if $(adapt) $${pair%%:*} | cmp -s - $$to; then rm $$to; else echo "$$to was changed and is kept"; fi; done
+	@rmdir --ignore-fail-on-non-empty $(wildcard $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(SYSCONFDIR)/todod) 2>/dev/null || true
+	@rmdir --ignore-fail-on-non-empty $(wildcard $(DESTDIR)$(DOCDIR)) 2>/dev/null || true
 
 clean: ## remove build/
 	rm -rf build
