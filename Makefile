@@ -39,6 +39,8 @@ TEST_NEEDS = $(BUILD_NEEDS) pc:cmocka=libcmocka-dev py:pytest=python3-pytest py:
            bin:valgrind=valgrind file:/usr/lib/debug/.build-id=libc6-dbg bin:strace=strace bin:ss=iproute2 bin:ps=procps bin:taskset=util-linux bin:sqlite3=sqlite3 \
            bin:systemd-analyze=systemd bin:supervisord=supervisor bin:mandoc=mandoc bin:logrotate=logrotate
 
+DEB_NEEDS = $(BUILD_NEEDS) file:/usr/share/build-essential=build-essential bin:dpkg-buildpackage=dpkg-dev bin:dh=debhelper bin:fakeroot=fakeroot bin:lintian=lintian
+
 # What `make install` puts where, beside the program. The second kind is the operator's once it is there.
 INSTALLED = conf/todod.service:$(UNITDIR)/todod.service conf/todod.socket:$(UNITDIR)/todod.socket \
            conf/sysusers.conf:$(PREFIX)/lib/sysusers.d/todod.conf conf/tmpfiles.conf:$(PREFIX)/lib/tmpfiles.d/todod.conf \
@@ -105,6 +107,15 @@ uninstall: ## what install put there; a configuration that was changed stays
 	@rmdir --ignore-fail-on-non-empty $(wildcard $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(SYSCONFDIR)/todod) 2>/dev/null || true
 	@rmdir --ignore-fail-on-non-empty $(wildcard $(DESTDIR)$(DOCDIR)) 2>/dev/null || true
 
+deb: deb-needs ## a package for this Debian, in build/deb
+	rm -rf build/deb && mkdir -p build/deb/todod-$(VERSION)
+	tar --exclude=./build --exclude=./.git --exclude=__pycache__ -cf - . | tar -xf - -C build/deb/todod-$(VERSION)
+	cp -r conf/debian build/deb/todod-$(VERSION)/debian
+	cd build/deb/todod-$(VERSION) && test "$$(dpkg-parsechangelog -S Version)" = $(VERSION)-1 && \
+		env -u MAKELEVEL -u MAKEFLAGS -u MFLAGS dpkg-buildpackage -b -us -uc
+	rm -rf build/deb/todod-$(VERSION)
+	lintian --info --pedantic --fail-on error,warning,pedantic build/deb/*.changes
+
 clean: ## remove build/
 	rm -rf build
 
@@ -115,6 +126,8 @@ build-needs:
 	@$(call install_missing,$(BUILD_NEEDS))
 test-needs:
 	@$(call install_missing,$(TEST_NEEDS))
+deb-needs:
+	@$(call install_missing,$(DEB_NEEDS))
 
 define install_missing
 set -e; missing=; \
@@ -159,4 +172,4 @@ build/fuzz/%: tests/fuzz/%.c $(wildcard src/base/*.c src/http/*.c src/todo/*.c)
 	@clang $(filter-out -fstack-protector-strong,$(CFLAGS)) -fsanitize=fuzzer,address,undefined -MMD -MP -o $@ $(filter %.c,$^) $(LDLIBS)
 
 -include $(OBJECTS:.o=.d) $(UNITS:=.d) $(BUILD)/man/manual.d
-.PHONY: all man debug run test check unit fuzz soak bench lint fmt install uninstall clean help build-needs test-needs
+.PHONY: all man debug run test check unit fuzz soak bench lint fmt install uninstall deb clean help build-needs test-needs deb-needs

@@ -203,6 +203,7 @@ def test_users_and_directories(installed):
     supervisor = (CONF / "todod-supervisor.conf").read_text()
     assert re.findall(r"^user=(.*)$", supervisor, re.M) == [user]
     assert f" {user} " in (CONF / "logrotate").read_text().replace("\n", " ")
+    assert re.search(rf"^\tadduser .* {user}$", (CONF / "debian/todod.postinst").read_text(), re.M)
     root = installed / "root"
     for name in ("sysusers.d", "tmpfiles.d"):
         (root / "usr/lib" / name).mkdir(parents=True)
