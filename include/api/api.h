@@ -53,6 +53,8 @@ enum api_cache {
 	API_CACHES,
 };
 
+enum { API_CLIENT_GONE = 499 }; /* a status that nobody is sent: for logs and counters, as in nginx */
+
 /* In lower case, e.g. "list", "not_found", "hit"; "-" for NONE. */
 const char *api_route_name(unsigned route);
 const char *api_store_name(unsigned store);
@@ -86,7 +88,8 @@ void api_answer(struct api *api, struct job *job, struct response *res);
  * False: the job is done, and executor_collect is about to return it. */
 bool api_expire(struct api *api, struct job *job, struct response *res);
 
-/* The client of a job has gone: the job is the caller's no longer. executor_collect may still return it. */
-void api_abandon(struct api *api, struct job *job);
+/* The client of a job has gone: the job is the caller's no longer. executor_collect may still return it. Says in *res what it was,
+ * with API_CLIENT_GONE. */
+void api_abandon(struct api *api, struct job *job, struct response *res);
 
 #endif

@@ -22,7 +22,7 @@ struct ticket {
 	uint32_t slot, generation;
 };
 
-/* A request and its answer, whose bytes have just been made. */
+/* A request and its answer, whose bytes have just been made, or whose client has gone before there was one. */
 struct exchange {
 	const struct response *res;
 	const struct ip *peer; /* of the connection */
@@ -52,11 +52,12 @@ struct server_handler {
 	/* A request has come whole, and is about to be handled: what is appended to *note is kept until it is answered. NULL: nothing. */
 	void (*note)(void *arg, const struct request *req, const struct ip *peer, struct buf *note);
 
-	/* Every answer, also those that the server makes itself: to what is no request, or came too slowly. */
+	/* Every answer, also those that the server makes itself: to what is no request, or came too slowly; and every request that
+	 * was abandoned. */
 	void (*answered)(void *arg, const struct exchange *exchange);
 
-	/* The client of `pending` has gone; nobody waits for an answer any more. */
-	void (*abandon)(void *arg, void *pending);
+	/* The client of `pending` has gone; nobody waits for an answer any more. *res is what `answered` is told. */
+	void (*abandon)(void *arg, void *pending, struct response *res);
 };
 
 struct server_limits {

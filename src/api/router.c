@@ -206,15 +206,16 @@ struct job *call_submit(struct call *call, struct job *job)
 	return NULL;
 }
 
+static const uint8_t outcomes[] = {
+    [STORE_OK] = API_STORE_OK,
+    [STORE_NOT_FOUND] = API_STORE_NOT_FOUND,
+    [STORE_UNAVAILABLE] = API_STORE_UNAVAILABLE,
+    [STORE_FULL] = API_STORE_FULL,
+    [STORE_UNKNOWN] = API_STORE_UNKNOWN,
+};
+
 void api_answer(struct api *api, struct job *job, struct response *res)
 {
-	static const uint8_t outcomes[] = {
-	    [STORE_OK] = API_STORE_OK,
-	    [STORE_NOT_FOUND] = API_STORE_NOT_FOUND,
-	    [STORE_UNAVAILABLE] = API_STORE_UNAVAILABLE,
-	    [STORE_FULL] = API_STORE_FULL,
-	    [STORE_UNKNOWN] = API_STORE_UNKNOWN,
-	};
 	res->route = job->route;
 	res->store = outcomes[job->status];
 	if (job->kind == JOB_PING)
@@ -262,13 +263,17 @@ bool api_expire(struct api *api, struct job *job, struct response *res)
 	return true;
 }
 
-void api_abandon(struct api *api, struct job *job)
+void api_abandon(struct api *api, struct job *job, struct response *res)
 {
+	res->status = API_CLIENT_GONE;
+	res->route = job->route;
 	if (job->is_parked) {
+		if (job->kind == JOB_WRITE) /* it is done, and only Redis has not been told */
+			res->store = outcomes[job->status];
 		first_page_unpark(api->first_page, job);
 		job_free(job);
-	} else {
-		(void)executor_abandon(api->executor, job); /* whatever became of it, nobody asks any more */
+	} else if (executor_abandon(api->executor, job) != JOB_NOT_BEGUN) {
+		res->store = API_STORE_UNKNOWN; /* whatever became of it, nobody asks any more */
 	}
 }
 

@@ -64,6 +64,29 @@ static void input_drop(struct conn *c)
 	c->input = NULL;
 }
 
+static void tell(struct conn *c, const struct response *res, struct slice note, size_t body_bytes,
+		 int64_t latency_ns)
+{
+	struct server *s = c->server;
+	const struct exchange exchange = {
+	    .res = res,
+	    .peer = &c->peer,
+	    .note = note,
+	    .body_bytes = body_bytes,
+	    .latency_ns = latency_ns,
+	};
+	s->handler.answered(s->arg, &exchange);
+}
+
+static void abandon(struct conn *c)
+{
+	struct server *s = c->server;
+	response_reset(&s->response);
+	s->handler.abandon(s->arg, c->pending, &s->response);
+	c->pending = NULL;
+	tell(c, &s->response, buf_slice(&c->note), 0, clock_monotonic_ns() - c->asked_ns);
+}
+
 void conn_close(struct conn *c, const char *reason)
 {
 	struct server *s = c->server;
@@ -71,8 +94,7 @@ void conn_close(struct conn *c, const char *reason)
 		return;
 	log_debug("connection %llu: closed, %s", (unsigned long long)c->number, reason);
 	if (c->pending)
-		s->handler.abandon(s->arg, c->pending);
-	c->pending = NULL;
+		abandon(c);
 	c->is_ready = false;
 	c->generation++;
 	input_drop(c);
@@ -97,14 +119,8 @@ static void append_answer(struct conn *c, const struct response *res, struct sli
 	    .minor = c->minor,
 	    .keep_alive = c->keep_alive && !s->draining,
 	};
-	struct exchange exchange = {
-	    .res = res,
-	    .peer = &c->peer,
-	    .note = note,
-	    .body_bytes = response_write(res, &context, &s->out),
-	    .latency_ns = latency_ns,
-	};
-	s->handler.answered(s->arg, &exchange);
+	size_t body_bytes = response_write(res, &context, &s->out);
+	tell(c, res, note, body_bytes, latency_ns);
 	if (res->close || !context.keep_alive)
 		c->closing = true;
 	c->lingers |= s->draining && c->keep_alive; /* it may be sending its next request already */

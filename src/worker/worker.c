@@ -183,10 +183,10 @@ static void answered(void *arg, const struct exchange *exchange)
 	(void)arg, (void)exchange;
 }
 
-static void abandon(void *arg, void *pending)
+static void abandon(void *arg, void *pending, struct response *res)
 {
 	struct worker *w = arg;
-	api_abandon(&w->api, pending);
+	api_abandon(&w->api, pending, res);
 }
 
 static void answer(struct worker *w, struct job *job)
