@@ -30,6 +30,8 @@ struct response {
 	struct slice shared_body;  /* sent instead of `body` when its data is not NULL */
 	/* For logs and counters, not for the client: what it means only who sets it knows. */
 	uint8_t route, store, cache;
+	uint32_t queued_us, took_us,
+	    batch; /* of its work elsewhere; batch 0: there was none, or it is not known */
 	struct slice
 	    ready; /* what response_prepare made of all the above, sent as it is where it suits; empty: none */
 };

@@ -38,14 +38,17 @@ struct job {
 	uint8_t verdict;                    /* likewise: what a condition makes of STORE_OK */
 	struct uuid id;                     /* JOB_GET; once collected, JOB_ID: the database's */
 	struct store_write write;           /* JOB_WRITE; write.todo.content views write.content */
-	uint32_t commit; /* JOB_WRITE, once collected: what executor_hooks.write_ends returned */
-	bool is_parked;  /* the submitter has it, not the executor */
-	uint64_t wanted; /* the submitter's, while it is parked */
+	uint32_t commit;             /* JOB_WRITE, once collected: what executor_hooks.write_ends returned */
+	uint32_t queued_us, took_us; /* once collected: before a thread began with it, and from then on; */
+	uint32_t batch;              /* and how many were done with it, itself included. 0: never submitted */
+	bool is_parked;              /* the submitter has it, not the executor */
+	uint64_t wanted;             /* the submitter's, while it is parked */
 
 	enum store_status status; /* once collected */
 	struct todo_page *page;   /* JOB_PAGE, JOB_GET with STORE_OK: owned, perhaps shared with other jobs */
 
 	enum job_state state;    /* the executor's, under its lane's lock */
+	int64_t submitted_ns;    /* the executor's: CLOCK_MONOTONIC */
 	struct job *prev, *next; /* the executor's */
 };
 

@@ -218,6 +218,9 @@ void api_answer(struct api *api, struct job *job, struct response *res)
 {
 	res->route = job->route;
 	res->store = outcomes[job->status];
+	res->queued_us = job->queued_us;
+	res->took_us = job->took_us;
+	res->batch = job->batch;
 	if (job->kind == JOB_PING)
 		health_answer_ready(api, job, res);
 	else

@@ -255,6 +255,22 @@ static void expect_again(struct lane *lane, size_t answered)
 	    clock_monotonic_ns() + (int64_t)lane->executor->settings.gather_max_us * 1000;
 }
 
+static uint32_t us_between(int64_t from_ns, int64_t to_ns)
+{
+	int64_t us = (to_ns - from_ns) / 1000;
+	return us < 0 ? 0 : us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+}
+
+static void note_times(struct job_list *batch, int64_t begun_ns)
+{
+	int64_t now_ns = clock_monotonic_ns();
+	for (struct job *job = batch->head; job; job = job->next) {
+		job->queued_us = us_between(job->submitted_ns, begun_ns);
+		job->took_us = us_between(begun_ns, now_ns);
+		job->batch = (uint32_t)batch->count;
+	}
+}
+
 /* Hands the batch to the loop, but for the jobs that the loop has given up. */
 static void finish(struct lane *lane, struct job_list *batch)
 {
@@ -356,6 +372,7 @@ static void *run_thread(void *arg)
 		if (!begin(lane, self, session))
 			continue;
 		struct job_list batch = take_batch(lane);
+		int64_t begun_ns = clock_monotonic_ns();
 		if (batch.count > 0) { /* else another thread was faster, or the loop gave them up */
 			if (lane->kind == LANE_READ)
 				do_read(lane, session, &batch);
@@ -364,6 +381,7 @@ static void *run_thread(void *arg)
 			log_failures(lane, session, &batch);
 		}
 		store_end(session);
+		note_times(&batch, begun_ns);
 		finish(lane, &batch);
 	}
 	store_session_close(session);
@@ -387,9 +405,8 @@ static struct lane *lane_of(struct executor *ex, const struct job *job)
 
 /* Under the lane's lock. Every thread has waited for the store longer than a job may: a new one would only
  * wait in vain. */
-static bool is_stuck(const struct lane *lane)
+static bool is_stuck(const struct lane *lane, int64_t now_ms)
 {
-	int64_t now_ms = clock_monotonic_ms();
 	for (size_t i = 0; i < lane->thread_count; i++) {
 		int64_t since_ms = lane->threads[i].begin_since_ms;
 		if (since_ms == 0 || now_ms - since_ms <= lane->executor->settings.timeout_ms)
@@ -403,8 +420,9 @@ bool executor_submit(struct executor *ex, struct job *job)
 	struct lane *lane = lane_of(ex, job);
 	if (lane->thread_count == 0)
 		return false;
+	int64_t now_ns = clock_monotonic_ns();
 	pthread_mutex_lock(&lane->lock);
-	bool stuck = is_stuck(lane);
+	bool stuck = is_stuck(lane, now_ns / 1000000);
 	bool taken = lane->queue.count < EXECUTOR_QUEUE_MAX && !lane->closing && !stuck;
 	if (stuck && !lane->is_away) {
 		lane->is_away = true;
@@ -413,6 +431,7 @@ bool executor_submit(struct executor *ex, struct job *job)
 	}
 	if (taken) {
 		job->state = JOB_QUEUED;
+		job->submitted_ns = now_ns;
 		job_list_append(&lane->queue, job);
 		lane->to_wake++;
 	}

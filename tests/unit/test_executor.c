@@ -300,6 +300,38 @@ static void test_writes_that_wait_go_together(void **state)
 	assert_int_equal(held.largest_batch, 50);
 }
 
+/* From what was waited for, and from what was done, alone. */
+static void test_jobs_know_where_their_time_went(void **state)
+{
+	struct executor *ex = *state;
+	enum { WAIT_MS = 30, WAIT_US = WAIT_MS * 1000 };
+	const struct timespec wait = {.tv_nsec = WAIT_MS * 1000000L};
+	set(&held.holds_begin, true);
+	set(&held.holds_act, true);
+	int64_t before_ns = clock_monotonic_ns();
+	for (int i = 0; i < 3; i++)
+		submit(ex, new_write(STORE_INSERT));
+	await(&held.begun, 1);
+	nanosleep(&wait, NULL);
+	int64_t begun_ns = clock_monotonic_ns();
+	set(&held.holds_begin, false);
+	await(&held.acting, 1);
+	nanosleep(&wait, NULL);
+	set(&held.holds_act, false);
+	struct pollfd ready = {.fd = executor_fd(ex), .events = POLLIN};
+	assert_int_equal(poll(&ready, 1, DEADLINE_MS), 1);
+	int64_t whole_us = (clock_monotonic_ns() - before_ns) / 1000;
+	int count = 0;
+	for (struct job *job = executor_collect(ex), *next; job; job = next, count++) {
+		next = job->next;
+		assert_int_equal(job->batch, 3);
+		assert_in_range(job->queued_us, WAIT_US / 2, whole_us - WAIT_US / 2);
+		assert_in_range(job->took_us, WAIT_US, whole_us - (begun_ns - before_ns) / 1000 + 1);
+		job_free(job);
+	}
+	assert_int_equal(count, 3);
+}
+
 static void test_deletes_go_singly_and_beside_the_writes(void **state)
 {
 	struct executor *ex = *state;
@@ -736,6 +768,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    CASE(test_writes_that_wait_go_together),
+	    CASE(test_jobs_know_where_their_time_went),
 	    CASE(test_deletes_go_singly_and_beside_the_writes),
 	    CASE(test_same_pages_share_one_query),
 	    CASE(test_near_pages_share_one_query),
