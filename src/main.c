@@ -15,6 +15,7 @@
 #include "net/listener.h"
 #include "store/store.h"
 #include "todo/todo_json.h"
+#include "worker/access_file.h"
 #include "worker/worker.h"
 
 #include <fcntl.h>
@@ -106,6 +107,23 @@ static void worker_is_reaped(const struct process *p)
 {
 	const struct worker_shared *shared = p->shared;
 	page_reap_worker(shared->pages, p->index);
+	worker_reap(p);
+}
+
+/* Workers may not be allowed to make it where this process is. */
+static int make_access_log(const struct config *config, const struct privileges *privileges, struct err *err)
+{
+	bool is_for_another = privileges->user && geteuid() == 0;
+	uid_t uid = is_for_another ? privileges->uid : (uid_t)-1;
+	gid_t gid = is_for_another ? privileges->gid : (gid_t)-1;
+	return config->access_log ? access_file_make(config->access_log, uid, gid, err) : 0;
+}
+
+static void reopen(const struct master_settings *settings)
+{
+	struct err err;
+	if (make_access_log(settings->config, settings->privileges, &err) != 0)
+		log_warn("%s", err.text);
 }
 
 static int run_master(const struct config *config, const struct names *names, unsigned worker_count,
@@ -149,8 +167,11 @@ static int run_master(const struct config *config, const struct names *names, un
 	    .log_level = (enum log_level)config->log_level,
 	    .listeners = listeners,
 	    .drain_timeout_ms = config->drain_timeout_s * 1000,
+	    .reopen = reopen,
 	};
-	int result = open_listeners(config, &names->rights, listeners, &settings.listener_count, err);
+	int result = make_access_log(config, &names->privileges, err);
+	if (result == 0)
+		result = open_listeners(config, &names->rights, listeners, &settings.listener_count, err);
 	if (result == 0)
 		result = master_run(&settings, err);
 	for (size_t i = 0; i < settings.listener_count; i++)

@@ -17,11 +17,15 @@ struct process_slot {
 	_Atomic uint32_t state;                 /* enum process_state */
 	_Atomic uint32_t forced;                /* connections that a drain had to cut */
 	_Atomic uint32_t connections;           /* that it has now, for the balance among its kind */
+	_Atomic uint32_t
+	    is_writing_log; /* it is in the middle of a write to a file that others append to, too */
 };
 
-/* Written by the master alone. */
 struct process_board {
-	_Alignas(128) _Atomic uint32_t setup_done; /* the set-up child has succeeded: the store may be used */
+	_Alignas(128) _Atomic uint32_t
+	    setup_done; /* the set-up child has succeeded: the store may be used. The master's */
+	_Atomic uint32_t
+	    is_log_cut; /* the file that many append to ends within a line: whoever writes next ends it. Everybody's */
 };
 
 struct process {
@@ -30,7 +34,7 @@ struct process {
 	struct process_slot *slot;        /* its own */
 	const struct process_slot *peers; /* the slots of its kind, its own among them */
 	size_t peer_count;                /* at least 1 */
-	const struct process_board *board;
+	struct process_board *board;
 	int lifeline_fd; /* readable (end of file) once the master has gone; -1 after the process closed it */
 	int *listener_fds; /* owned by the process: it closes them when it drains */
 	size_t listener_count;

@@ -18,6 +18,8 @@ enum { CONFIG_LISTEN_MAX = 16 };
 
 enum config_cache_mode { CONFIG_CACHE_AUTO, CONFIG_CACHE_STRICT };
 
+enum config_access_log_format { CONFIG_ACCESS_LOG_COMBINED, CONFIG_ACCESS_LOG_JSON };
+
 struct config {
 	char *listen[CONFIG_LISTEN_MAX]; /* "HOST:PORT", "[IPv6]:PORT", "unix:PATH": syntax checked */
 	size_t listen_count;
@@ -27,6 +29,7 @@ struct config {
 	char *group;
 	char *pidfile;
 	char *unix_group;
+	char *access_log; /* a path; NULL: off */
 	uint32_t workers; /* 0: auto */
 	uint32_t store_timeout_ms;
 	uint32_t cache_mode; /* enum config_cache_mode */
@@ -40,7 +43,8 @@ struct config {
 	uint32_t write_timeout_s;
 	uint32_t max_connections; /* 0: auto */
 	uint32_t worker_timeout_s;
-	uint32_t log_level; /* enum log_level */
+	uint32_t log_level;         /* enum log_level */
+	uint32_t access_log_format; /* enum config_access_log_format */
 	uint32_t drain_timeout_s;
 	uint32_t unix_mode; /* permission bits */
 };

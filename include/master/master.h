@@ -14,6 +14,8 @@
  *     DRAIN -> STOP    SIGINT, SIGQUIT
  *     (any) -> end     the last child is reaped; those that outstay the deadline are killed
  *
+ * SIGUSR1 makes files anew, and goes on to the children.
+ *
  * A child's slot:
  *
  *     EMPTY -> RUNNING  spawn
@@ -61,6 +63,9 @@ struct master_settings {
 	struct listener *listeners; /* open; the master closes them */
 	size_t listener_count;
 	uint32_t drain_timeout_ms;
+
+	/* In the master, before children are told to open their files again; NULL: nothing. */
+	void (*reopen)(const struct master_settings *settings);
 };
 
 /* Runs until told to stop. Returns the exit code, or -1 and *err when it could not begin. Blocks all signals

@@ -5,6 +5,7 @@
  *
  *     SIGTERM             drain: take what waits in the listeners' queues, answer what is in flight, leave
  *     SIGQUIT             leave at once
+ *     SIGUSR1             open the access log again
  *     the master is gone  drain within WORKER_ORPHAN_DRAIN_MS
  */
 #ifndef WORKER_WORKER_H
@@ -25,7 +26,10 @@ struct worker_shared {
 /* Returns the exit code of the process, for _exit(2). p->config is a struct config, p->shared a struct worker_shared. */
 int worker_run(struct process *p);
 
-/* The set-up process: makes schema and index, and returns EXIT_CODE_OK when they are there,
+/* In the master, after one has ended. */
+void worker_reap(const struct process *p);
+
+/* The set-up process: makes schema and index, sees that workers can open their log, and returns EXIT_CODE_OK when they are there,
  * EXIT_CODE_UNAVAILABLE when trying again may help, and another code when an operator has to act. */
 int worker_set_up_store(struct process *p);
 

@@ -51,6 +51,8 @@ bool slice_equal_nocase(struct slice a, struct slice b)
 {
 	if (a.len != b.len)
 		return false;
+	if (slice_equal(a, b)) /* as it is with names that are written as usual */
+		return true;
 	for (size_t i = 0; i < a.len; i++)
 		if (lower(a.data[i]) != lower(b.data[i]))
 			return false;

@@ -29,14 +29,32 @@ bool ip_is_none(const struct ip *ip)
 	return memcmp(ip, &none, sizeof(none)) == 0;
 }
 
+/* By hand: inet_ntop(3) goes through printf, and this stands in every line of a log. */
+static void ipv4_to_text(const uint8_t *bytes, char *at)
+{
+	for (int i = 0; i < 4; i++) {
+		unsigned value = bytes[i];
+		if (i > 0)
+			*at++ = '.';
+		if (value >= 100)
+			*at++ = (char)('0' + value / 100);
+		if (value >= 10)
+			*at++ = (char)('0' + value / 10 % 10);
+		*at++ = (char)('0' + value % 10);
+	}
+	*at = '\0';
+}
+
 void ip_to_text(const struct ip *ip, char text[IP_TEXT_BYTES])
 {
 	if (ip_is_none(ip)) {
 		memcpy(text, "unix", sizeof("unix"));
 		return;
 	}
-	bool is_mapped = memcmp(ip->bytes, mapped, sizeof(mapped)) == 0;
-	const char *written = is_mapped ? inet_ntop(AF_INET, ip->bytes + sizeof(mapped), text, IP_TEXT_BYTES)
-					: inet_ntop(AF_INET6, ip->bytes, text, IP_TEXT_BYTES);
+	if (memcmp(ip->bytes, mapped, sizeof(mapped)) == 0) {
+		ipv4_to_text(ip->bytes + sizeof(mapped), text);
+		return;
+	}
+	const char *written = inet_ntop(AF_INET6, ip->bytes, text, IP_TEXT_BYTES);
 	assert(written);
 }

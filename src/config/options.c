@@ -29,6 +29,12 @@ static const char *const log_levels[] = {
     NULL,
 };
 
+static const char *const access_log_formats[] = {
+    [CONFIG_ACCESS_LOG_COMBINED] = "combined",
+    [CONFIG_ACCESS_LOG_JSON] = "json",
+    NULL,
+};
+
 enum { DAY_S = 86400 };
 
 #define TEXT(field, kind) .name = #field, .type = &(kind), .offset = offsetof(struct config, field)
@@ -74,6 +80,10 @@ const struct config_key config_keys[] = {
 	 .meaning = "a worker whose loop stands still that long is replaced"},
 	{CHOICE(log_level, "info", log_levels),
 	 .meaning = "the least severe kind of line that is logged"},
+	{TEXT(access_log, type_name), .preset = "off", .unit = "a path",
+	 .meaning = "a line per request goes to this file"},
+	{CHOICE(access_log_format, "combined", access_log_formats),
+	 .meaning = "the lines of Apache and nginx with more at their end, or JSON"},
 	{NUMBER(drain_timeout_s, type_number, "30", 0, 3600, "s"),
 	 .meaning = "a stop waits that long for requests in flight"},
 	{NAME(user, "a user"),
@@ -345,13 +355,13 @@ static void cache_allowed(const struct config_key *key, struct buf *out)
 
 static const struct config_type type_cache = {cache_set, text_clear, text_format, cache_allowed};
 
-/* --- names: of users, groups and files. */
+/* --- names: of users, groups and files; NULL stands for the word of the preset. */
 
 static int name_set(const struct config_key *key, struct config *c, const char *value, struct err *err)
 {
 	if (!*value)
-		return err_set(err, EXIT_CODE_CONFIG, "\"\" is neither none nor %s", key->unit);
-	if (strcmp(value, "none") == 0)
+		return err_set(err, EXIT_CODE_CONFIG, "\"\" is neither %s nor %s", key->preset, key->unit);
+	if (strcmp(value, key->preset) == 0)
 		text_clear(key, c);
 	else
 		text_replace(key, c, value);
@@ -361,12 +371,12 @@ static int name_set(const struct config_key *key, struct config *c, const char *
 static void name_format(const struct config_key *key, const struct config *c, struct buf *out)
 {
 	char *const *text = const_field_of(key, c);
-	buf_append_str(out, *text ? *text : "none");
+	buf_append_str(out, *text ? *text : key->preset);
 }
 
 static void name_allowed(const struct config_key *key, struct buf *out)
 {
-	buf_printf(out, "none, or %s", key->unit);
+	buf_printf(out, "%s, or %s", key->preset, key->unit);
 }
 
 static const struct config_type type_name = {name_set, text_clear, name_format, name_allowed};

@@ -144,6 +144,14 @@ static void on_quit(struct master *m, const char *name)
 	stop(m, EXIT_CODE_OK, name);
 }
 
+static void on_usr1(struct master *m, const char *name)
+{
+	log_info("%s: log files are opened again", name);
+	if (m->settings->reopen)
+		m->settings->reopen(m->settings);
+	signal_children(m, SIGUSR1);
+}
+
 /* Reaping comes after all signals are read, so that a TERM to the whole group is known first. */
 static void on_child(struct master *m, const char *name)
 {
@@ -167,7 +175,7 @@ static const struct signal_row {
     {SIGQUIT, "SIGQUIT", on_quit },
     {SIGCHLD, "SIGCHLD", on_child},
     {SIGHUP,  "SIGHUP",  on_other},
-    {SIGUSR1, "SIGUSR1", on_other},
+    {SIGUSR1, "SIGUSR1", on_usr1 },
     {SIGUSR2, "SIGUSR2", on_other},
 };
 

@@ -7,6 +7,8 @@
 #include "config/config.h"
 #include "net/server.h"
 #include "store/executor.h"
+#include "worker/access_file.h"
+#include "worker/request_log.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -37,6 +39,7 @@ struct worker {
 	struct first_page *first_page;
 	struct executor *executor;
 	struct api api;
+	struct request_log request_log;
 	struct response response;
 	bool draining;
 	int64_t drain_deadline_ms;
@@ -44,7 +47,7 @@ struct worker {
 
 /* ---- signals: a handler only sets a flag and wakes the loop */
 
-static volatile sig_atomic_t got_term, got_quit;
+static volatile sig_atomic_t got_term, got_quit, got_usr1;
 static int signal_fd = -1;
 static unsigned drain_limit_s; /* then SIGALRM, at its default, ends even a loop that stands still */
 
@@ -55,6 +58,8 @@ static void on_signal(int number)
 	if (number == SIGTERM) {
 		got_term = 1;
 		(void)alarm(drain_limit_s);
+	} else if (number == SIGUSR1) {
+		got_usr1 = 1;
 	} else {
 		got_quit = 1;
 	}
@@ -63,11 +68,12 @@ static void on_signal(int number)
 	errno = saved_errno;
 }
 
-/* What a terminal sends to the whole group, and what is meant for the master, is the master's to judge. */
-static const int ignored_signals[] = {SIGPIPE, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU};
+/* What a terminal sends to the whole group, and what is meant for the master, is the master's to judge. Writing tells of pipes
+ * that nobody reads, and of files that may not grow. */
+static const int ignored_signals[] = {SIGPIPE, SIGINT, SIGHUP, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU, SIGXFSZ};
 
 /* The master forks with all signals blocked, so none can come before its handler stands. */
-static void take_signals(void (*on_term)(int), void (*on_quit)(int))
+static void take_signals(void (*on_term)(int), void (*on_quit)(int), void (*on_usr1)(int))
 {
 	struct sigaction act = {.sa_handler = SIG_IGN, .sa_flags = SA_RESTART};
 	sigset_t none;
@@ -79,6 +85,8 @@ static void take_signals(void (*on_term)(int), void (*on_quit)(int))
 	(void)sigaction(SIGTERM, &act, NULL);
 	act.sa_handler = on_quit;
 	(void)sigaction(SIGQUIT, &act, NULL);
+	act.sa_handler = on_usr1;
+	(void)sigaction(SIGUSR1, &act, NULL);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
@@ -120,6 +128,10 @@ static void signals_ready(struct watch *watch, uint32_t events)
 	(void)events;
 	if (read(watch->fd, &count, sizeof(count)) != sizeof(count))
 		return;
+	if (got_usr1) {
+		got_usr1 = 0;
+		request_log_reopen(&w->request_log);
+	}
 	if (got_quit)
 		loop_stop(&w->loop);
 	else if (got_term)
@@ -178,9 +190,17 @@ static size_t balance(void *arg, size_t connections)
 	return sum / p->peer_count;
 }
 
+static void note(void *arg, const struct request *req, const struct ip *peer, struct buf *note)
+{
+	struct worker *w = arg;
+	(void)peer;
+	request_log_note(&w->request_log, req, false, note);
+}
+
 static void answered(void *arg, const struct exchange *exchange)
 {
-	(void)arg, (void)exchange;
+	struct worker *w = arg;
+	request_log_answered(&w->request_log, exchange);
 }
 
 static void abandon(void *arg, void *pending, struct response *res)
@@ -236,6 +256,7 @@ static void tick(void *arg)
 	first_page_tick(w->first_page);
 	answer_collected(w);
 	server_tick(w->server);
+	request_log_tick(&w->request_log);
 }
 
 static int after_events(void *arg)
@@ -264,11 +285,12 @@ static size_t max_connections(const struct worker *w)
 
 static struct server *open_server(struct worker *w)
 {
-	static const struct server_handler handler = {
+	const struct server_handler handler = {
 	    .handle = handle,
 	    .refuse = refuse,
 	    .expire = expire,
 	    .balance = balance,
+	    .note = request_log_is_on(&w->request_log) ? note : NULL,
 	    .answered = answered,
 	    .abandon = abandon,
 	};
@@ -333,7 +355,7 @@ static int open_worker(struct worker *w, struct err *err)
 	if (signal_fd < 0)
 		return err_set(err, EXIT_CODE_OS, "eventfd: %s", strerror(errno));
 	drain_limit_s = w->config->drain_timeout_s + WORKER_DRAIN_SPARE_S;
-	take_signals(on_signal, on_signal);
+	take_signals(on_signal, on_signal, on_signal);
 	struct store_settings settings = store_settings(w->process);
 	w->store = store_open(&settings, err);
 	if (!w->store)
@@ -344,6 +366,7 @@ static int open_worker(struct worker *w, struct err *err)
 		return -1;
 	first_page_use(w->first_page, w->executor);
 	api_open(&w->api, w->config, w->executor, w->first_page);
+	request_log_open(&w->request_log, w->config, w->process);
 	w->server = open_server(w);
 	if (watch(w, &w->signals, signal_fd, signals_ready, err) != 0 ||
 	    watch(w, &w->lifeline, w->process->lifeline_fd, lifeline_ready, err) != 0 ||
@@ -357,6 +380,7 @@ static int open_worker(struct worker *w, struct err *err)
 static void close_worker(struct worker *w)
 {
 	server_free(w->server);
+	request_log_close(&w->request_log);
 	api_close(&w->api);
 	response_release(&w->response);
 	loop_release(&w->loop);
@@ -384,11 +408,22 @@ int worker_run(struct process *p)
 	return EXIT_CODE_OK;
 }
 
+void worker_reap(const struct process *p)
+{
+	access_log_reap(p);
+}
+
 int worker_set_up_store(struct process *p)
 {
-	take_signals(SIG_DFL, SIG_IGN);
+	take_signals(SIG_DFL, SIG_IGN, SIG_IGN);
 	struct store_settings settings = store_settings(p);
+	const struct config *config = p->config;
 	struct err err;
+	/* As a worker would. */
+	if (config->access_log && access_file_make(config->access_log, (uid_t)-1, (gid_t)-1, &err) != 0) {
+		log_error("%s", err.text);
+		return err.code;
+	}
 	if (store_setup(&settings, &err) != 0) {
 		log_write(err.code == EXIT_CODE_UNAVAILABLE ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR,
 			  "cannot set up the store: %s", err.text);

@@ -185,6 +185,8 @@ static void test_defaults(void **state)
 	assert_null(l.c.pidfile);
 	assert_null(l.c.unix_group);
 	assert_int_equal(l.c.unix_mode, 0666);
+	assert_null(l.c.access_log);
+	assert_int_equal(l.c.access_log_format, CONFIG_ACCESS_LOG_COMBINED);
 	for (size_t i = 0; i < config_key_count; i++)
 		assert_string_equal(config_place(&l.s, config_keys[i].name), "default");
 	release(&l);
@@ -194,7 +196,8 @@ static void test_defaults(void **state)
 static void test_table_covers_the_struct(void **state)
 {
 	(void)state;
-	static const char *const texts[] = {"store", "cache", "user", "group", "pidfile", "unix_group"};
+	static const char *const texts[] = {"store",   "cache",      "user",      "group",
+					    "pidfile", "unix_group", "access_log"};
 	size_t covered = sizeof(char *) * CONFIG_LISTEN_MAX + sizeof(size_t);
 	for (size_t i = 0; i < config_key_count; i++) {
 		for (size_t j = 0; j < i; j++) {
@@ -212,6 +215,32 @@ static void test_table_covers_the_struct(void **state)
 			covered += is_text ? sizeof(char *) : sizeof(uint32_t);
 	}
 	assert_true(sizeof(struct config) - covered < _Alignof(struct config));
+}
+
+static void test_access_log(void **state)
+{
+	(void)state;
+	struct loaded l;
+	load_well(&l, "HOME=/h|TODOD_ACCESS_LOG=/var/log/a b.log", "--access-log-format|json");
+	assert_string_equal(l.c.access_log, "/var/log/a b.log");
+	assert_int_equal(l.c.access_log_format, CONFIG_ACCESS_LOG_JSON);
+	char *text = dump(&l);
+	assert_non_null(strstr(text, "\naccess_log = /var/log/a b.log\n"));
+	assert_non_null(strstr(text, "\naccess_log_format = json\n"));
+	free(text);
+	release(&l);
+
+	load_well(&l, "HOME=/h|TODOD_ACCESS_LOG=/var/log/a", "--access-log|off");
+	assert_null(l.c.access_log);
+	text = dump(&l);
+	assert_non_null(strstr(text, "\naccess_log = off\n"));
+	free(text);
+	release(&l);
+
+	expect_refused("HOME=/h", "--access-log| ", EXIT_CODE_CONFIG,
+		       "--access-log: \"\" is neither off nor a path");
+	expect_refused("HOME=/h", "--access-log-format|common", EXIT_CODE_CONFIG,
+		       "--access-log-format: \"common\" is not combined or json");
 }
 
 static void test_default_store(void **state)
@@ -972,7 +1001,7 @@ static void test_dump_loads(void **state)
 		  "timeout-s|11|"
 		  "--max-connections|12|--worker-timeout-s|13|--log-level|error|--drain-timeout-s|0|--user|u|"
 		  "--group|g|--pidfile|/p|"
-		  "--unix-group|x|--unix-mode|660");
+		  "--unix-group|x|--unix-mode|660|--access-log|/with ; and # in it|--access-log-format|json");
 	assert_int_equal(first.c.unix_mode, 0660);
 	for (size_t i = 0; i < config_key_count; i++)
 		assert_string_not_equal(config_place(&first.s, config_keys[i].name), "default");
@@ -1240,6 +1269,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_defaults),
 	    cmocka_unit_test(test_table_covers_the_struct),
+	    cmocka_unit_test(test_access_log),
 	    cmocka_unit_test(test_default_store),
 	    cmocka_unit_test(test_default_cache),
 	    cmocka_unit_test(test_precedence),
