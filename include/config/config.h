@@ -45,6 +45,7 @@ struct config {
 	uint32_t worker_timeout_s;
 	uint32_t log_level;         /* enum log_level */
 	uint32_t access_log_format; /* enum config_access_log_format */
+	uint32_t slow_ms;           /* 0: off */
 	uint32_t drain_timeout_s;
 	uint32_t unix_mode; /* permission bits */
 };

@@ -84,6 +84,8 @@ const struct config_key config_keys[] = {
 	 .meaning = "a line per request goes to this file"},
 	{CHOICE(access_log_format, "combined", access_log_formats),
 	 .meaning = "the lines of Apache and nginx with more at their end, or JSON"},
+	{NUMBER(slow_ms, type_number, "0", 0, 3600000, "ms"),
+	 .meaning = "a request that took longer is logged, with where its time went; 0: none is"},
 	{NUMBER(drain_timeout_s, type_number, "30", 0, 3600, "s"),
 	 .meaning = "a stop waits that long for requests in flight"},
 	{NAME(user, "a user"),

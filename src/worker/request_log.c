@@ -19,9 +19,12 @@ void request_log_open(struct request_log *log, const struct config *config, cons
 {
 	*log = (struct request_log){
 	    .has_access = config->access_log != NULL,
+	    .has_slow = config->slow_ms > 0,
 	};
 	if (log->has_access)
 		access_log_open(&log->access, config->access_log, config->access_log_format, process);
+	if (log->has_slow)
+		slow_log_init(&log->slow, config->slow_ms);
 	request_ids_init(&log->ids);
 }
 
@@ -34,7 +37,7 @@ void request_log_close(struct request_log *log)
 
 bool request_log_is_on(const struct request_log *log)
 {
-	return log->has_access;
+	return log->has_access || log->has_slow;
 }
 
 /* ---- notes */
@@ -110,16 +113,20 @@ void request_log_answered(struct request_log *log, const struct exchange *exchan
 	    .cache = api_cache_name(res->cache),
 	};
 	read_note(exchange->note, &entry);
+	if (log->has_slow)
+		slow_log_note(&log->slow, exchange, entry.id);
 	if (log->has_access) {
 		entry.wall_us = clock_wall_us();
 		access_log_append(&log->access, &entry);
 	}
 }
 
-void request_log_tick(struct request_log *log)
+void request_log_tick(struct request_log *log, int64_t now_ms)
 {
 	if (log->has_access)
 		access_log_tick(&log->access);
+	if (log->has_slow)
+		slow_log_tick(&log->slow, now_ms);
 }
 
 void request_log_reopen(struct request_log *log)

@@ -1,5 +1,6 @@
 /*
- * What a worker tells of its requests, and the ids that it calls them by. Off unless the configuration asks for it.
+ * What a worker tells of its requests, in the access log and of the slow ones; and the id that both call a request by. Off unless
+ * the configuration asks for one of them.
  *
  * A request's bytes are gone by the time it is answered, so what the lines need of it is noted when it has come.
  */
@@ -9,13 +10,15 @@
 #include "config/config.h"
 #include "worker/access_log.h"
 #include "worker/request_id.h"
+#include "worker/slow_log.h"
 
 struct exchange;
 struct request;
 
 struct request_log {
-	bool has_access;
+	bool has_access, has_slow;
 	struct access_log access;
+	struct slow_log slow;
 	struct request_ids ids;
 	struct buf lines; /* of a field that came in several */
 };
@@ -32,7 +35,7 @@ void request_log_note(struct request_log *log, const struct request *req, bool i
 
 void request_log_answered(struct request_log *log, const struct exchange *exchange);
 
-void request_log_tick(struct request_log *log);
+void request_log_tick(struct request_log *log, int64_t now_ms);
 
 /* Between two requests. */
 void request_log_reopen(struct request_log *log);

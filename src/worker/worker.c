@@ -256,7 +256,7 @@ static void tick(void *arg)
 	first_page_tick(w->first_page);
 	answer_collected(w);
 	server_tick(w->server);
-	request_log_tick(&w->request_log);
+	request_log_tick(&w->request_log, w->loop.now_ms);
 }
 
 static int after_events(void *arg)

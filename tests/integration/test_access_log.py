@@ -1,4 +1,4 @@
-"""The access log, from outside."""
+"""The access log and the log of slow requests, from outside."""
 import collections
 import contextlib
 import grp
@@ -13,9 +13,11 @@ import subprocess
 import threading
 from pathlib import Path
 
+import pytest
+
 from harness.daemon import propagation, run_todod
 from harness.sqlite import write_lock
-from harness.waiting import wait_until
+from harness.waiting import Stopwatch, wait_until
 from harness.wire import Closed, Connection, form, request_bytes
 
 LINE = re.compile(
@@ -385,3 +387,52 @@ def test_a_full_disk(todod, directory):
 
 def _targets_of_whole(path):
     return set(targets(match.groupdict() for line in text_of(path).splitlines() if (match := LINE.fullmatch(line))))
+
+
+# ---- slow requests ---------------------------------------------------------------------------------------
+
+SLOW_LINE = re.compile(r"warn worker\[\d+\] slow request: id=(\S+) route=(\S+) status=(\d+) time=(\S+) store=(\S+) "
+                       r"queued=(\S+) took=(\S+) batch=(\S+) cache=(\S+)$")
+
+
+@pytest.mark.parametrize("with_access_log", [True, False])
+def test_slow_requests(todod, directory, with_access_log):
+    log = directory / "access.log"
+    daemon = todod(workers=1, slow_ms=100, access_log=log if with_access_log else None)
+    before = len(daemon.lines("slow request"))
+    with daemon.connect() as held, daemon.connect() as quick:
+        with write_lock(directory / "todod0" / "todo.db"):
+            held.send(request_bytes("POST", "/todo?secret", {"content": "secret"}, [("User-Agent", "secret")]))
+            watch = Stopwatch()
+            while watch.seconds < 0.25:
+                assert quick.request("GET", "/index").status == 200
+        assert held.read().status == 200
+    wait_until(lambda: len(daemon.lines("slow request")) > before, "a slow request")
+    [line] = [line for line in daemon.lines("slow request")[before:] if "route=create" in line]
+    match = SLOW_LINE.search(line)
+    assert match and "secret" not in line, line
+    name, _, status, seconds, store, queued, took, batch, cache = match.groups()
+    assert (status, store, batch, cache) == ("200", "ok", "1", "-")
+    assert 0.2 < float(queued) < float(seconds) < 2 and float(took) < float(seconds) - float(queued) + 0.001
+    if with_access_log:
+        wait_until(lambda: f" {name} create ok -" in text_of(log), lambda: f"{name} in\n{text_of(log)}")
+    else:
+        assert len(name) == 32
+
+
+def test_many_slow_requests_are_counted(todod, directory):
+    daemon = todod(workers=1, slow_ms=20, store_timeout_ms=200)
+    before = len(daemon.lines("slow request"))
+    with write_lock(directory / "todod0" / "todo.db"):
+        connections = [daemon.connect() for _ in range(60)]
+        for connection in connections:
+            connection.send(request_bytes("POST", "/todo", {"content": "late"}))
+        for connection in connections:
+            assert connection.read().status == 503
+            connection.close()
+        wait_until(lambda: daemon.lines("slow requests: .* more within a second"), "the count", 3)
+    lines = daemon.lines("slow request")[before:]
+    more = sum(int(match.group(1)) for line in lines if (match := re.search(r"slow requests: (\d+) more", line)))
+    single = len([line for line in lines if SLOW_LINE.search(line)])
+    assert more + single >= 60 and single <= 30
+    assert any("store=late queued=- took=- batch=-" in line for line in lines)

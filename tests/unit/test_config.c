@@ -187,6 +187,7 @@ static void test_defaults(void **state)
 	assert_int_equal(l.c.unix_mode, 0666);
 	assert_null(l.c.access_log);
 	assert_int_equal(l.c.access_log_format, CONFIG_ACCESS_LOG_COMBINED);
+	assert_int_equal(l.c.slow_ms, 0);
 	for (size_t i = 0; i < config_key_count; i++)
 		assert_string_equal(config_place(&l.s, config_keys[i].name), "default");
 	release(&l);
@@ -221,9 +222,10 @@ static void test_access_log(void **state)
 {
 	(void)state;
 	struct loaded l;
-	load_well(&l, "HOME=/h|TODOD_ACCESS_LOG=/var/log/a b.log", "--access-log-format|json");
+	load_well(&l, "HOME=/h|TODOD_ACCESS_LOG=/var/log/a b.log", "--access-log-format|json|--slow-ms=250");
 	assert_string_equal(l.c.access_log, "/var/log/a b.log");
 	assert_int_equal(l.c.access_log_format, CONFIG_ACCESS_LOG_JSON);
+	assert_int_equal(l.c.slow_ms, 250);
 	char *text = dump(&l);
 	assert_non_null(strstr(text, "\naccess_log = /var/log/a b.log\n"));
 	assert_non_null(strstr(text, "\naccess_log_format = json\n"));
@@ -1001,7 +1003,8 @@ static void test_dump_loads(void **state)
 		  "timeout-s|11|"
 		  "--max-connections|12|--worker-timeout-s|13|--log-level|error|--drain-timeout-s|0|--user|u|"
 		  "--group|g|--pidfile|/p|"
-		  "--unix-group|x|--unix-mode|660|--access-log|/with ; and # in it|--access-log-format|json");
+		  "--unix-group|x|--unix-mode|660|--access-log|/with ; and # in "
+		  "it|--access-log-format|json|--slow-ms|14");
 	assert_int_equal(first.c.unix_mode, 0660);
 	for (size_t i = 0; i < config_key_count; i++)
 		assert_string_not_equal(config_place(&first.s, config_keys[i].name), "default");

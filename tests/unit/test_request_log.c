@@ -1,9 +1,10 @@
 /*
- * From a request to its line: what is noted, and which id it gets.
+ * From a request to its line: what is noted, which id it gets, and which requests are slow.
  */
 #include "worker/request_log.h"
 
 #include "api/api.h"
+#include "base/log.h"
 #include "http/parser.h"
 #include "net/server.h"
 
@@ -28,6 +29,14 @@ static void parse(struct parser *p, char *text)
 	size_t len = strlen(text);
 	parser_init(p, 65536);
 	assert_int_equal(parser_feed(p, text, &len), PARSE_DONE);
+}
+
+/* Up to its end. */
+static char *rest_of(FILE *file)
+{
+	static char text[65536];
+	text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+	return text;
 }
 
 /* What the access log says of a request, behind its time; and its note. */
@@ -146,9 +155,66 @@ static void test_off(void **state)
 	struct response res = {.status = 200};
 	const struct exchange exchange = {.res = &res, .peer = &unix_peer, .latency_ns = INT64_MAX};
 	request_log_answered(&log, &exchange);
-	request_log_tick(&log);
+	request_log_tick(&log, 1000);
 	request_log_reopen(&log);
 	request_log_close(&log);
+}
+
+static void test_slow_requests(void **state)
+{
+	(void)state;
+	struct config config = {.slow_ms = 100};
+	struct request_log log;
+	FILE *file = tmpfile();
+	int before = dup(STDERR_FILENO);
+	assert_non_null(file);
+	assert_true(before >= 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
+	open_log(&log, &config);
+	char text[] = "POST /todo?secret HTTP/1.1\r\nHost: a\r\nUser-Agent: secret\r\n\r\n";
+	struct parser p;
+	struct buf note = BUF_INIT;
+	parse(&p, text);
+	request_log_note(&log, &p.req, false, &note);
+	struct response res = {.status = 200, .route = API_ROUTE_CREATE, .store = API_STORE_OK};
+	struct exchange exchange = {.res = &res,
+				    .peer = &unix_peer,
+				    .note = buf_slice(&note),
+				    .latency_ns = 100000000};
+	request_log_answered(&log, &exchange); /* not slower than that */
+	exchange.latency_ns++;
+	request_log_answered(&log, &exchange);
+	res.queued_us = 12;
+	res.took_us = 2500000;
+	res.batch = 7;
+	exchange.note = SLICE("");
+	for (int i = 1; i < SLOW_LOG_LINES_PER_S + 5; i++)
+		request_log_answered(&log, &exchange);
+	request_log_tick(&log, 5000);
+	request_log_answered(&log, &exchange);
+	request_log_tick(&log, 5999);
+	request_log_tick(&log, 6000);
+	request_log_tick(&log, 7000);
+	assert_true(dup2(before, STDERR_FILENO) >= 0);
+	close(before);
+	rewind(file);
+
+	char *lines = rest_of(file);
+	static const char first[] =
+	    "slow request: id=0123456789abcdef0000000000000001 route=create status=200 time=0.100000 "
+	    "store=ok queued=- took=- batch=- cache=-\n";
+	static const char further[] = "slow request: id=- route=create status=200 time=0.100000 store=ok "
+				      "queued=0.000012 took=2.500000 batch=7 cache=-\n";
+	assert_non_null(strstr(lines, first));
+	int found = 0;
+	for (char *at = lines; (at = strstr(at, further)); at++)
+		found++;
+	assert_int_equal(found, SLOW_LOG_LINES_PER_S - 1 + 1);
+	assert_non_null(strstr(lines, "slow requests: 5 more within a second\n"));
+	assert_null(strstr(strstr(lines, " more within") + 1, " more within"));
+	assert_null(strstr(lines, "secret"));
+	request_log_close(&log);
+	buf_release(&note);
+	fclose(file);
 }
 
 int main(void)
@@ -157,6 +223,7 @@ int main(void)
 	    cmocka_unit_test(test_notes),
 	    cmocka_unit_test(test_ids),
 	    cmocka_unit_test(test_off),
+	    cmocka_unit_test(test_slow_requests),
 	};
 	return cmocka_run_group_tests_name("request_log", tests, NULL, NULL);
 }
