@@ -42,6 +42,7 @@ const struct config_term config_options[] = {
 const struct config_term config_signals[] = {
 	{"TERM", "finish the requests in flight, at most drain_timeout_s, and stop"},
 	{"INT, QUIT", "stop at once"},
+	{"USR1", "open the access log again"},
 	{NULL, NULL},
 };
 
