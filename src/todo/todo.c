@@ -143,11 +143,11 @@ void todo_page_add(struct todo_page *page, const struct todo *todo)
 
 void todo_page_seal(struct todo_page *page)
 {
-	const char *next = page->content.data;
+	size_t at = 0;
 	for (size_t i = 0; i < page->count; i++) {
 		struct slice *content = &page->todos[i].content;
-		content->data = content->len ? next : NULL;
-		next += content->len;
+		content->data = content->len ? page->content.data + at : NULL;
+		at += content->len;
 	}
 }
 
