@@ -269,17 +269,25 @@ void lease_read_acquire(const struct redisReply *reply, struct lease_acquired *a
 
 /* ---- the page's form */
 
-static const char magic[] = "TD1";
-
-void lease_page_encode(const struct page *page, struct buf *out)
+static void append_header(struct buf *out, const struct page *page, size_t json_len)
 {
-	char tag[UUID_TEXT_BYTES + 1], cursor[TODO_CURSOR_TEXT_BYTES + 1] = "-";
-	assert(page->json.len <= PAGE_JSON_MAX_BYTES && page->filled_us >= 0);
+	char tag[UUID_TEXT_BYTES + 1], check_text[UUID_TEXT_BYTES + 1],
+	    cursor[TODO_CURSOR_TEXT_BYTES + 1] = "-";
+	struct uuid check;
+	size_t start = out->len;
 	uuid_to_string(&page->tag, tag);
 	if (page->has_more)
 		todo_cursor_write(&page->last, cursor);
-	buf_printf(out, "%s %lld %s %s %zu\n", magic, (long long)page->filled_us, tag, cursor,
-		   page->json.len);
+	buf_printf(out, "TD2 %lld %s %s %zu", (long long)page->filled_us, tag, cursor, json_len);
+	uuid_of_bytes(&check, out->data + start, out->len - start);
+	uuid_to_string(&check, check_text);
+	buf_printf(out, " %s\n", check_text);
+}
+
+void lease_page_encode(const struct page *page, struct buf *out)
+{
+	assert(page->json.len <= PAGE_JSON_MAX_BYTES && page->filled_us >= 0);
+	append_header(out, page, page->json.len);
 	buf_append_slice(out, buf_slice(&page->json));
 }
 
@@ -309,29 +317,42 @@ static int read_number(struct slice text, int64_t max, int64_t *value)
 	return 0;
 }
 
+/* Only one header says what this one says: it is made anew, and has to be the same. */
+static bool is_header_of(struct slice header, const struct page *page, size_t json_len)
+{
+	struct buf again = BUF_INIT;
+	append_header(&again, page, json_len);
+	again.len--; /* the line's end */
+	bool is_same = slice_equal(buf_slice(&again), header);
+	buf_release(&again);
+	return is_same;
+}
+
 int lease_page_decode(struct slice text, struct page *page)
 {
-	struct slice version, filled, tag, last, length;
-	if (cut(&text, ' ', &version) || cut(&text, ' ', &filled) || cut(&text, ' ', &tag) ||
-	    cut(&text, ' ', &last) || cut(&text, '\n', &length))
+	struct slice json = text, header, rest, version, filled, tag, last, length;
+	struct page read = {.has_more = false};
+	int64_t bytes;
+	if (cut(&json, '\n', &header))
 		return -1;
-	int64_t filled_us, bytes;
-	struct uuid claimed, actual;
-	struct todo_position position = {.created_at = 0};
-	bool has_more = !slice_equal(last, SLICE("-"));
-	if (!slice_equal(version, slice_of(magic)) || read_number(filled, INT64_MAX, &filled_us) ||
-	    uuid_from_text(&claimed, tag) || (has_more && todo_cursor_read(&position, last)) ||
-	    read_number(length, PAGE_JSON_MAX_BYTES, &bytes) || (size_t)bytes != text.len)
+	rest = header;
+	if (cut(&rest, ' ', &version) || cut(&rest, ' ', &filled) || cut(&rest, ' ', &tag) ||
+	    cut(&rest, ' ', &last) || cut(&rest, ' ', &length))
 		return -1;
-	uuid_of_bytes(&actual, text.data, text.len);
-	if (uuid_compare_to(&actual, &claimed) != 0)
+	read.has_more = !slice_equal(last, SLICE("-"));
+	if (read_number(filled, INT64_MAX, &read.filled_us) ||
+	    (read.has_more && todo_cursor_read(&read.last, last)) ||
+	    read_number(length, PAGE_JSON_MAX_BYTES, &bytes) || (size_t)bytes != json.len)
 		return -1;
-	page->filled_us = filled_us;
-	page->tag = actual;
-	page->has_more = has_more;
-	page->last = position;
+	uuid_of_bytes(&read.tag, json.data, json.len);
+	if (!is_header_of(header, &read, json.len))
+		return -1;
+	page->filled_us = read.filled_us;
+	page->tag = read.tag;
+	page->has_more = read.has_more;
+	page->last = read.last;
 	buf_clear(&page->json);
-	buf_append_slice(&page->json, text);
+	buf_append_slice(&page->json, json);
 	page->source = PAGE_FROM_REDIS;
 	page->state = PAGE_OK;
 	return 0;

@@ -118,11 +118,11 @@ struct lease_acquired {
 };
 
 /* Fills json, tag, has_more, last, filled_us, source and state of *page. A page that does not decode
- * (garbage, a newer version, bytes that are not what their tag says) makes LEASE_BROKEN. */
+ * (garbage, a newer version, bytes that are not what tag and check say) makes LEASE_BROKEN. */
 void lease_read_acquire(const struct redisReply *reply, struct lease_acquired *a, struct page *page);
 
-/* The form of the page in Redis: "TD1 filled_us tag last-or-- length\n" and the JSON. Pure; what is
- * fuzzed. */
+/* The form of the page in Redis: "TD2 filled_us tag last-or-- length check\n" and the JSON. The tag is of the JSON, and the check of the
+ * line before it, so that neither can be damaged or come from somewhere else; a page has one form only. Pure; what is fuzzed. */
 void lease_page_encode(const struct page *page, struct buf *out);
 int lease_page_decode(struct slice text, struct page *page); /* 0, or -1: *page->json is undefined */
 

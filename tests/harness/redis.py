@@ -8,7 +8,7 @@ import subprocess
 from harness.daemon import free_port, is_alive
 from harness.waiting import wait_until
 
-PAGE_HEAD = "TD1 "
+PAGE_HEAD = "TD2 "
 NIL = object()
 
 
