@@ -184,6 +184,20 @@ static struct slice trim(struct slice s)
 	return s;
 }
 
+/* A short secret is shorter than its mask, and a dump has to load. */
+static int check_masked_length(const char *value, struct err *err)
+{
+	char *masked = config_mask_password(value);
+	size_t len = strlen(masked);
+	free(masked);
+	if (len <= CONFIG_VALUE_BYTES)
+		return 0;
+	return err_set(
+	    err, EXIT_CODE_CONFIG,
+	    "the value is too long: it has %zu bytes once its secrets are masked; at most %d are allowed",
+	    len, CONFIG_VALUE_BYTES);
+}
+
 int config_key_set(const struct config_key *key, struct config *c, const char *text, struct err *err)
 {
 	struct slice trimmed = trim(slice_of(text));
@@ -197,7 +211,9 @@ int config_key_set(const struct config_key *key, struct config *c, const char *t
 			return err_set(err, EXIT_CODE_CONFIG, "the value has a control character at byte %zu",
 				       i + 1);
 	char *value = alloc_string(trimmed);
-	int rc = key->type->set(key, c, value, err);
+	int rc = check_masked_length(value, err);
+	if (rc == 0)
+		rc = key->type->set(key, c, value, err);
 	free(value);
 	return rc;
 }

@@ -588,6 +588,44 @@ static void test_long_lines(void **state)
 	buf_release(&text);
 }
 
+/* "mongodb://u:PASSWORD@hhh…" of the largest size that a value may have. */
+static void set_long_store(struct buf *store, const char *password)
+{
+	buf_clear(store);
+	buf_printf(store, "mongodb://u:%s@", password);
+	while (store->len < CONFIG_VALUE_BYTES)
+		buf_append_str(store, "h");
+	buf_append(store, "", 1);
+}
+
+/* What is dumped of it may not be longer than what may be loaded. */
+static void test_long_secrets(void **state)
+{
+	(void)state;
+	struct loaded first, second;
+	struct buf store = BUF_INIT, words = BUF_INIT;
+	set_long_store(&store, "abc");
+	buf_printf(&words, "--store|%s%c", store.data, '\0');
+	load_well(&first, "HOME=/h", words.data);
+	char *text = dump(&first);
+	write_text("dumped.conf", text);
+	load_well(&second, "", "-c|dumped.conf");
+	assert_int_equal(strlen(second.c.store), CONFIG_VALUE_BYTES);
+	release(&first);
+	release(&second);
+	free(text);
+
+	set_long_store(&store, "a");
+	buf_clear(&words);
+	buf_printf(&words, "--store|%s%c", store.data, '\0');
+	expect_refused(
+	    "HOME=/h", words.data, EXIT_CODE_CONFIG,
+	    "--store: the value is too long: it has 8130 bytes once its secrets are masked; at most 8128 are "
+	    "allowed");
+	buf_release(&store);
+	buf_release(&words);
+}
+
 /* --- the environment */
 
 static void test_environment_files(void **state)
@@ -1283,6 +1321,7 @@ int main(void)
 	    cmocka_unit_test(test_file),
 	    cmocka_unit_test(test_wrong_files),
 	    cmocka_unit_test(test_long_lines),
+	    cmocka_unit_test(test_long_secrets),
 	    cmocka_unit_test(test_environment_files),
 	    cmocka_unit_test(test_unknown_variables),
 	    cmocka_unit_test(test_guess),
