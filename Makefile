@@ -28,6 +28,7 @@ UNITS    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_
 SCRIPTS  = $(BUILD)/gen/cache/scripts.h
 MANUALS  = $(BUILD)/man/todod.8 $(BUILD)/man/todod.conf.5
 FUZZERS  = $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_OBJECTS = $(patsubst src/%.c,build/fuzz/src/%.o,$(filter-out src/main.c,$(SOURCES)))
 
 # What has to be there, as PROBE=PACKAGE: bin, a program; pc, a pkg-config module; file; py, a Python module.
 BUILD_NEEDS = bin:cc=gcc file:/usr/include/stdio.h=libc6-dev bin:pkg-config=pkg-config pc:libmongoc-1.0=libmongoc-dev \
@@ -52,7 +53,7 @@ adapt = sed -e 's|/usr/sbin/todod|$(PREFIX)/sbin/todod|g; s|/usr/share/doc/todod
            -e 's|^\# \(store = sqlite:/var/lib/todod\)|\1|'
 
 run_units = @for t in $(UNITS); do BUILD=$(BUILD) SANITIZE=$(SANITIZE) tests/unit/run $$t || exit 1; done
-run_fuzzers = @for t in $(FUZZERS); do tests/fuzz/run $$t $(or $(FUZZ_SECONDS),10) || exit 1; done
+run_fuzzers = @printf '%s\n' $(FUZZERS) | xargs -P 2 -I '{}' tests/fuzz/run '{}' $(1)
 
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc)
@@ -71,14 +72,14 @@ test: test-needs ## install what is missing, build, and run every test
 
 check: all man $(UNITS) $(FUZZERS) ## every test, with what is installed already
 	$(run_units)
-	$(run_fuzzers)
+	$(call run_fuzzers)
 	BUILD=$(BUILD) SANITIZE=$(SANITIZE) $(PYTHON) -m pytest -q -n $(PYTEST_JOBS) $(PYTEST_ARGS) tests/integration tests/fault
 
 unit: $(UNITS) ## the unit tests alone
 	$(run_units)
 
 fuzz: $(FUZZERS) ## each fuzz target for FUZZ_SECONDS (10), old finds first
-	$(run_fuzzers)
+	$(call run_fuzzers,$(or $(FUZZ_SECONDS),10))
 
 soak: all ## the long tests at full length: SOAK_SECONDS (600) each
 	TODOD_SOAK_SECONDS=$(or $(SOAK_SECONDS),600) BUILD=$(BUILD) $(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/fault
@@ -167,9 +168,19 @@ $(BUILD)/man/%: conf/man/%.in conf/todod.conf $(BUILD)/man/manual
 $(BUILD)/unit/%: tests/unit/%.c $(LIBRARY)
 	@mkdir -p $(@D); echo "  CC $<"
 	@$(CC) $(CFLAGS) $(LDFLAGS) -MMD -MP -o $@ $(filter %.c %.o,$^) $(LDLIBS) -lcmocka
-build/fuzz/%: tests/fuzz/%.c $(wildcard src/base/*.c src/http/*.c src/todo/*.c)
+# The fuzzers have a library of their own, the same whatever SANITIZE says.
+FUZZ_CFLAGS = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
+           $(filter-out $(OPTIMIZE) -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fsanitize=%,$(CFLAGS))
+build/fuzz/src/%.o: src/%.c Makefile
 	@mkdir -p $(@D); echo "  CC $<"
-	@clang $(filter-out -fstack-protector-strong,$(CFLAGS)) -fsanitize=fuzzer,address,undefined -MMD -MP -o $@ $(filter %.c,$^) $(LDLIBS)
+	@clang $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
+build/fuzz/src/cache/lease.o: | $(SCRIPTS)
+build/fuzz/libtodod.a: $(FUZZ_OBJECTS)
+	@echo "  AR $@"
+	@rm -f $@ && ar rc $@ $^
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libtodod.a Makefile
+	@echo "  CC $<"
+	@clang $(FUZZ_CFLAGS) -fsanitize=fuzzer -MMD -MP -o $@ $< build/fuzz/libtodod.a $(LDLIBS)
 
--include $(OBJECTS:.o=.d) $(UNITS:=.d) $(BUILD)/man/manual.d
+-include $(OBJECTS:.o=.d) $(UNITS:=.d) $(FUZZ_OBJECTS:.o=.d) $(FUZZERS:=.d) $(BUILD)/man/manual.d
 .PHONY: all man debug run test check unit fuzz soak bench lint fmt install uninstall deb clean help build-needs test-needs deb-needs
