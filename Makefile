@@ -29,6 +29,8 @@ SCRIPTS  = $(BUILD)/gen/cache/scripts.h
 MANUALS  = $(BUILD)/man/todod.8 $(BUILD)/man/todod.conf.5
 FUZZERS  = $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_OBJECTS = $(patsubst src/%.c,build/fuzz/src/%.o,$(filter-out src/main.c,$(SOURCES)))
+# llhttp, of Debian's node-llhttp: the parser that fuzz_llhttp holds ours against.
+LLHTTP   = $(patsubst %,build/fuzz/llhttp/%.o,api http llhttp)
 
 # What has to be there, as PROBE=PACKAGE: bin, a program; pc, a pkg-config module; file; py, a Python module.
 BUILD_NEEDS = bin:cc=gcc file:/usr/include/stdio.h=libc6-dev bin:pkg-config=pkg-config pc:libmongoc-1.0=libmongoc-dev \
@@ -36,7 +38,7 @@ BUILD_NEEDS = bin:cc=gcc file:/usr/include/stdio.h=libc6-dev bin:pkg-config=pkg-
 TEST_NEEDS = $(BUILD_NEEDS) pc:cmocka=libcmocka-dev py:pytest=python3-pytest py:xdist=python3-pytest-xdist py:pymongo=python3-pymongo py:h11=python3-h11 py:httptools=python3-httptools bin:pip3=python3-pip \
            bin:redis-server=redis-server bin:mongod|file:/usr/lib/x86_64-linux-gnu/libcurl.so.4=libcurl4 bin:curl=curl \
            bin:http=httpie bin:wrk=wrk bin:nginx=nginx-light bin:clang=clang \
-           file:$(shell clang -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-$(shell uname -m).a=libclang-rt-14-dev bin:clang-format=clang-format \
+           file:$(shell clang -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-$(shell uname -m).a=libclang-rt-14-dev bin:clang-format=clang-format file:/usr/share/llhttp/llhttp.c=node-llhttp \
            bin:valgrind=valgrind file:/usr/lib/debug/.build-id=libc6-dbg bin:strace=strace bin:ss=iproute2 bin:ps=procps bin:taskset=util-linux bin:sqlite3=sqlite3 \
            bin:systemd-analyze=systemd bin:goaccess=goaccess bin:supervisord=supervisor bin:mandoc=mandoc bin:logrotate=logrotate
 
@@ -178,9 +180,13 @@ build/fuzz/src/cache/lease.o: | $(SCRIPTS)
 build/fuzz/libtodod.a: $(FUZZ_OBJECTS)
 	@echo "  AR $@"
 	@rm -f $@ && ar rc $@ $^
+build/fuzz/llhttp/%.o: /usr/share/llhttp/%.c
+	@mkdir -p $(@D); echo "  CC $<"
+	@clang -O1 -g -w -fsanitize=fuzzer-no-link,address -DLLHTTP_STRICT_MODE=1 -I/usr/share/include/llhttp -c -o $@ $<
+build/fuzz/fuzz_llhttp: $(LLHTTP)
 build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libtodod.a Makefile
 	@echo "  CC $<"
-	@clang $(FUZZ_CFLAGS) -fsanitize=fuzzer -MMD -MP -o $@ $< build/fuzz/libtodod.a $(LDLIBS)
+	@clang $(FUZZ_CFLAGS) -fsanitize=fuzzer -isystem /usr/share/include/llhttp -MMD -MP -o $@ $< $(filter %.o %.a,$^) $(LDLIBS)
 
 -include $(OBJECTS:.o=.d) $(UNITS:=.d) $(FUZZ_OBJECTS:.o=.d) $(FUZZERS:=.d) $(BUILD)/man/manual.d
 .PHONY: all man debug run test check unit fuzz soak bench lint fmt install uninstall deb clean help build-needs test-needs deb-needs
