@@ -34,6 +34,9 @@ bool slice_equal(struct slice a, struct slice b);
 /* ASCII letters of both cases are the same, whatever the locale (RFC 9110 section 5.1). */
 bool slice_equal_nocase(struct slice a, struct slice b);
 
+/* Without the spaces and tabs around it. */
+struct slice slice_trim(struct slice s);
+
 struct buf {
 	char *data;
 	size_t len, cap; /* bytes */

@@ -59,6 +59,22 @@ bool slice_equal_nocase(struct slice a, struct slice b)
 	return true;
 }
 
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+struct slice slice_trim(struct slice s)
+{
+	while (s.len && is_blank(s.data[0])) {
+		s.data++;
+		s.len--;
+	}
+	while (s.len && is_blank(s.data[s.len - 1]))
+		s.len--;
+	return s;
+}
+
 void buf_release(struct buf *b)
 {
 	free(b->data);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/report.h"
 #include "base/shm.h"
+#include "base/siphash.h"
 #include "base/uuid.h"
 
 #include <errno.h>
@@ -364,9 +365,45 @@ static void a_report_is_a_line_each(void **state)
 	free(text);
 }
 
+/* The test vectors of the reference implementation: key 00 01 … 0f, message 00 01 … */
+static void siphash_is_the_known_one(void **state)
+{
+	(void)state;
+	const struct siphash_key key = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
+	static const struct {
+		size_t len;
+		uint64_t hash;
+	} vectors[] = {
+	    {0,  0x726fdb47dd0e0e31},
+            {1,  0x74f839c593dc67fd},
+            {7,  0xab0200f58b01d137},
+	    {8,  0x93f5f5799a932462},
+            {15, 0xa129ca6149be45e5},
+            {16, 0x3f2acc7f57c29bdb}
+        };
+	unsigned char message[16];
+	for (size_t i = 0; i < sizeof(message); i++)
+		message[i] = (unsigned char)i;
+	for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++)
+		assert_true(siphash(&key, message, vectors[i].len) == vectors[i].hash);
+	struct siphash_key a = siphash_new_key(), b = siphash_new_key();
+	assert_true(a.low != b.low && a.high != b.high);
+}
+
+static void blanks_are_trimmed(void **state)
+{
+	(void)state;
+	assert_true(slice_equal(slice_trim(SLICE(" \t a b\t ")), SLICE("a b")));
+	assert_true(slice_equal(slice_trim(SLICE("\r a")), SLICE("\r a")));
+	assert_int_equal(slice_trim(SLICE(" \t")).len, 0);
+	assert_int_equal(slice_trim((struct slice){NULL, 0}).len, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(siphash_is_the_known_one),
+	    cmocka_unit_test(blanks_are_trimmed),
 	    cmocka_unit_test(a_buf_grows),
 	    cmocka_unit_test(numbers),
 	    cmocka_unit_test(slices),
