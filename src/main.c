@@ -12,7 +12,9 @@
 #include "master/pidfile.h"
 #include "master/privileges.h"
 #include "net/activation.h"
+#include "net/census.h"
 #include "net/listener.h"
+#include "net/rate_limit.h"
 #include "store/store.h"
 #include "todo/todo_json.h"
 #include "worker/access_file.h"
@@ -107,6 +109,8 @@ static void worker_is_reaped(const struct process *p)
 {
 	const struct worker_shared *shared = p->shared;
 	page_reap_worker(shared->pages, p->index);
+	if (shared->census)
+		census_clear(shared->census, p->index);
 	worker_reap(p);
 }
 
@@ -127,9 +131,8 @@ static void reopen(const struct master_settings *settings)
 }
 
 static int run_master(const struct config *config, const struct names *names, unsigned worker_count,
-		      struct page_memory *memory, struct err *err)
+		      struct worker_shared *shared, struct err *err)
 {
-	struct worker_shared shared = {.pages = memory};
 	const struct process_kind set_up = {
 	    .name = "set-up",
 	    .run = worker_set_up_store,
@@ -143,7 +146,7 @@ static int run_master(const struct config *config, const struct names *names, un
 	    .count = 1,
 	    .beat_timeout_ms = KEEPER_BEAT_TIMEOUT_MS,
 	    .backoff_max_ms = KEEPER_BACKOFF_MAX_MS,
-	    .shared = memory,
+	    .shared = shared->pages,
 	};
 	const struct process_kind worker = {
 	    .name = "worker",
@@ -152,7 +155,7 @@ static int run_master(const struct config *config, const struct names *names, un
 	    .listens = true,
 	    .beat_timeout_ms = config->worker_timeout_s * 1000,
 	    .backoff_max_ms = WORKER_BACKOFF_MAX_MS,
-	    .shared = &shared,
+	    .shared = shared,
 	    .reaped = worker_is_reaped,
 	};
 	const struct process_kind kinds[] = {set_up, keeper, worker};
@@ -161,8 +164,8 @@ static int run_master(const struct config *config, const struct names *names, un
 	    .kinds = kinds,
 	    .kind_count = sizeof(kinds) / sizeof(kinds[0]),
 	    .config = config,
-	    .kept_fds = memory->bells,
-	    .kept_count = memory->bell_count,
+	    .kept_fds = shared->pages->bells,
+	    .kept_count = shared->pages->bell_count,
 	    .privileges = &names->privileges,
 	    .log_level = (enum log_level)config->log_level,
 	    .listeners = listeners,
@@ -213,6 +216,32 @@ static int claim_store(const struct config *config, const struct privileges *pri
 	return claim;
 }
 
+/* What limits need of the memory that workers share: nothing where there are none. */
+static int open_limits(const struct config *config, unsigned worker_count, struct worker_shared *shared,
+		       struct rate_limit *rate_limit, struct census *census, struct err *err)
+{
+	uint32_t rate = config->rate_limit, burst = config->rate_burst ? config->rate_burst : 2 * rate;
+	if (rate > 0) {
+		if (rate_limit_open(rate_limit, rate, burst, err) != 0)
+			return -1;
+		shared->rate_limit = rate_limit;
+	}
+	if (config->max_connections_per_address > 0) {
+		if (census_open(census, worker_count, err) != 0)
+			return -1;
+		shared->census = census;
+	}
+	return 0;
+}
+
+static void close_limits(struct worker_shared *shared)
+{
+	if (shared->rate_limit)
+		rate_limit_close(shared->rate_limit);
+	if (shared->census)
+		census_close(shared->census);
+}
+
 static int serve(const struct config *config, const struct names *names, struct err *err)
 {
 	const struct store_settings store = {.uri = config->store, .timeout_ms = config->store_timeout_ms};
@@ -226,8 +255,13 @@ static int serve(const struct config *config, const struct names *names, struct 
 		return -1;
 	int claim = claim_store(config, &names->privileges, err), result = -1;
 	struct page_memory memory;
+	struct rate_limit rate_limit;
+	struct census census;
+	struct worker_shared shared = {.pages = &memory};
 	if (claim != -1 && page_memory_open(&memory, worker_count, store_doubt_ms(&store), err) == 0) {
-		result = run_master(config, names, worker_count, &memory, err);
+		if (open_limits(config, worker_count, &shared, &rate_limit, &census, err) == 0)
+			result = run_master(config, names, worker_count, &shared, err);
+		close_limits(&shared);
 		page_memory_close(&memory);
 	}
 	if (claim >= 0)

@@ -7,6 +7,7 @@
 #define CONFIG_CONFIG_H
 
 #include "base/err.h"
+#include "base/ip.h"
 #include "base/log.h"
 
 #include <stdbool.h>
@@ -19,6 +20,8 @@ enum { CONFIG_LISTEN_MAX = 16 };
 enum config_cache_mode { CONFIG_CACHE_AUTO, CONFIG_CACHE_STRICT };
 
 enum config_access_log_format { CONFIG_ACCESS_LOG_COMBINED, CONFIG_ACCESS_LOG_JSON };
+
+enum config_proxy_header { CONFIG_X_FORWARDED_FOR, CONFIG_FORWARDED };
 
 struct config {
 	char *listen[CONFIG_LISTEN_MAX]; /* "HOST:PORT", "[IPv6]:PORT", "unix:PATH": syntax checked */
@@ -41,7 +44,13 @@ struct config {
 	uint32_t header_timeout_s;
 	uint32_t keepalive_timeout_s;
 	uint32_t write_timeout_s;
-	uint32_t max_connections; /* 0: auto */
+	uint32_t max_connections;             /* 0: auto */
+	uint32_t max_connections_total;       /* 0: none */
+	uint32_t max_connections_per_address; /* 0: none */
+	uint32_t rate_limit;                  /* requests per second and address; 0: none */
+	uint32_t rate_burst;                  /* 0: auto */
+	struct ip_set trusted_proxies;
+	uint32_t proxy_header; /* enum config_proxy_header */
 	uint32_t worker_timeout_s;
 	uint32_t log_level;         /* enum log_level */
 	uint32_t access_log_format; /* enum config_access_log_format */

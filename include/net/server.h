@@ -6,9 +6,12 @@
 #define NET_SERVER_H
 
 #include "base/ip.h"
+#include "http/forwarded.h"
 #include "http/request.h"
 #include "http/response.h"
+#include "net/census.h"
 #include "net/loop.h"
+#include "net/rate_limit.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,13 +25,24 @@ struct ticket {
 	uint32_t slot, generation;
 };
 
+/* Whose request it is. */
+struct client {
+	struct ip ip;  /* none: somebody who came by a unix socket */
+	bool by_proxy; /* the peer is a trusted proxy: what else it says of the request is believed, too */
+};
+
+/* How many connections there are. */
+struct server_load {
+	size_t mean, total; /* per worker, in all */
+};
+
 /* A request and its answer, whose bytes have just been made, or whose client has gone before there was one. */
 struct exchange {
 	const struct response *res;
-	const struct ip *peer; /* of the connection */
-	struct slice note;     /* what `note` appended; empty too for what could not be read as a request */
-	size_t body_bytes;     /* of the answer, as sent: 0 for HEAD */
-	int64_t latency_ns;    /* from the wake in which its last byte was read to its answer */
+	const struct client *client; /* where there is no request that could be read: the peer */
+	struct slice note;  /* what `note` appended; empty too for what could not be read as a request */
+	size_t body_bytes;  /* of the answer, as sent: 0 for HEAD */
+	int64_t latency_ns; /* from the wake in which its last byte was read to its answer */
 };
 
 /* What the server asks of those who know what requests mean. `arg` is the same everywhere. */
@@ -46,11 +60,11 @@ struct server_handler {
 	 * be called for it. False: server_answer is about to be called. */
 	bool (*expire)(void *arg, void *pending, struct response *res);
 
-	/* Tells the other workers how many connections this one has; returns the mean of all. */
-	size_t (*balance)(void *arg, size_t connections);
+	/* Tells the other workers how many connections this one has; returns what all told last. */
+	struct server_load (*balance)(void *arg, size_t connections);
 
 	/* A request has come whole, and is about to be handled: what is appended to *note is kept until it is answered. NULL: nothing. */
-	void (*note)(void *arg, const struct request *req, const struct ip *peer, struct buf *note);
+	void (*note)(void *arg, const struct request *req, const struct client *client, struct buf *note);
 
 	/* Every answer, also those that the server makes itself: to what is no request, or came too slowly; and every request that
 	 * was abandoned. */
@@ -67,6 +81,16 @@ struct server_limits {
 	uint32_t pending_timeout_ms;   /* for server_answer */
 	uint64_t body_max_bytes;
 	size_t max_connections; /* at least 1; at it the connection idle longest makes room */
+	size_t
+	    max_connections_total; /* of all workers, about; likewise, and where none is idle, 503; 0: no limit */
+	size_t
+	    max_connections_per_address; /* of all workers; at it 429; 0: no limit, else `census` is needed */
+	struct census *census;           /* these are borrowed and shared by all workers; of them this is */
+	unsigned worker;
+	struct rate_limit *rate_limit; /* borrowed; NULL: none; beyond it 429 */
+	/* Whose word it is taken for whom a request comes. Exempt from what is limited by address. Borrowed. */
+	const struct ip_set *trusted_proxies;
+	enum forwarded_field proxy_field;
 };
 
 /* Returns owned. The loop is borrowed for the server's life. */

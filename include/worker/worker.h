@@ -13,7 +13,9 @@
 
 #include "base/process.h"
 
+struct census;
 struct page_memory;
+struct rate_limit;
 
 /* Of the descriptor limit, what is not for connections: store, loop and log; and a bell for each process besides. */
 enum { WORKER_SPARE_DESCRIPTORS = 64 };
@@ -21,6 +23,8 @@ enum { WORKER_SPARE_DESCRIPTORS = 64 };
 /* What the workers share: process.shared of each. All borrowed. */
 struct worker_shared {
 	struct page_memory *pages;
+	struct rate_limit *rate_limit; /* NULL: none */
+	struct census *census;         /* NULL: connections of an address are not limited */
 };
 
 /* Returns the exit code of the process, for _exit(2). p->config is a struct config, p->shared a struct worker_shared. */

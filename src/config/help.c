@@ -34,8 +34,8 @@ const struct config_term config_options[] = {
 	{"--dump-config", "print every key, its value and where it came from; passwords are masked"},
 	{"-V, --version", "print the version of todod and of its libraries"},
 	{"-h, --help", "print a summary of all this"},
-	{"--KEY VALUE", "set a key, also as --KEY=VALUE; - and _ are the same; of a key given twice the last value holds, and --listen "
-			"adds up"},
+	{"--KEY VALUE", "set a key, also as --KEY=VALUE; - and _ are the same; of a key given twice the last value holds, and lists add "
+			"up"},
 	{NULL, NULL},
 };
 
@@ -92,9 +92,9 @@ static void print_key(const struct config_key *key, FILE *out)
 {
 	struct buf allowed = BUF_INIT;
 	config_key_allowed(key, &allowed);
-	fprintf(out, "  %-20s %.*s\n", key->name, (int)allowed.len, allowed.data);
-	fprintf(out, "  %-20s %s\n", "", key->meaning);
-	fprintf(out, "  %-20s default: %s\n", "", key->preset ? key->preset : key->preset_words);
+	fprintf(out, "  %-28s %.*s\n", key->name, (int)allowed.len, allowed.data);
+	fprintf(out, "  %-28s %s\n", "", key->meaning);
+	fprintf(out, "  %-28s default: %s\n", "", key->preset ? key->preset : key->preset_words);
 	buf_release(&allowed);
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 struct config_type {
+	bool is_list; /* several values of a layer add up */
 	int (*set)(const struct config_key *key, struct config *c, const char *value, struct err *err);
 	void (*clear)(const struct config_key *key, struct config *c);
 	void (*format)(const struct config_key *key, const struct config *c, struct buf *out);
@@ -14,11 +15,16 @@ struct config_type {
 };
 
 static const struct config_type type_listen, type_store, type_cache, type_number, type_auto, type_choice,
-    type_name, type_mode;
+    type_name, type_mode, type_networks;
 
 static const char *const cache_modes[] = {
     [CONFIG_CACHE_AUTO] = "auto",
     [CONFIG_CACHE_STRICT] = "strict",
+    NULL,
+};
+static const char *const proxy_headers[] = {
+    [CONFIG_X_FORWARDED_FOR] = "x-forwarded-for",
+    [CONFIG_FORWARDED] = "forwarded",
     NULL,
 };
 static const char *const log_levels[] = {
@@ -76,6 +82,18 @@ const struct config_key config_keys[] = {
 	 .meaning = "a client that reads nothing of its answer for so long is cut"},
 	{NUMBER(max_connections, type_auto, "auto", 1, 1048576, ""),
 	 .meaning = "per worker; auto: the hard limit of descriptors, less 64"},
+	{NUMBER(max_connections_total, type_auto, "auto", 1, 16777216, ""),
+	 .meaning = "of all workers together; beyond it 503; auto: no limit but that of each"},
+	{NUMBER(max_connections_per_address, type_number, "0", 0, 1048576, ""),
+	 .meaning = "from one client address (IPv6: one /64); beyond it 429; 0: no limit"},
+	{NUMBER(rate_limit, type_number, "0", 0, 10000, "per second"),
+	 .meaning = "requests of one client address (IPv6: one /64); beyond it 429; 0: no limit"},
+	{NUMBER(rate_burst, type_auto, "auto", 1, 1000000, ""),
+	 .meaning = "requests that may come at once after a pause; auto: 2 x rate_limit"},
+	{TEXT(trusted_proxies, type_networks), .preset = "none",
+	 .meaning = "who may say on whose behalf a request comes"},
+	{CHOICE(proxy_header, "x-forwarded-for", proxy_headers),
+	 .meaning = "the one that the trusted proxies set; the other is not looked at"},
 	{NUMBER(worker_timeout_s, type_number, "2", 1, 600, "s"),
 	 .meaning = "a worker whose loop stands still that long is replaced"},
 	{CHOICE(log_level, "info", log_levels),
@@ -168,22 +186,6 @@ static const void *const_field_of(const struct config_key *key, const struct con
 	return (const char *)c + key->offset;
 }
 
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t';
-}
-
-static struct slice trim(struct slice s)
-{
-	while (s.len && is_blank(s.data[0])) {
-		s.data++;
-		s.len--;
-	}
-	while (s.len && is_blank(s.data[s.len - 1]))
-		s.len--;
-	return s;
-}
-
 /* A short secret is shorter than its mask, and a dump has to load. */
 static int check_masked_length(const char *value, struct err *err)
 {
@@ -200,7 +202,7 @@ static int check_masked_length(const char *value, struct err *err)
 
 int config_key_set(const struct config_key *key, struct config *c, const char *text, struct err *err)
 {
-	struct slice trimmed = trim(slice_of(text));
+	struct slice trimmed = slice_trim(slice_of(text));
 	if (trimmed.len > CONFIG_VALUE_BYTES)
 		return err_set(err, EXIT_CODE_CONFIG,
 			       "a value of %zu bytes is too long; at most %d are allowed", trimmed.len,
@@ -220,7 +222,7 @@ int config_key_set(const struct config_key *key, struct config *c, const char *t
 
 bool config_key_is_list(const struct config_key *key)
 {
-	return key->type == &type_listen;
+	return key->type->is_list;
 }
 
 void config_key_clear(const struct config_key *key, struct config *c)
@@ -276,7 +278,7 @@ static int listen_set(const struct config_key *key, struct config *c, const char
 	(void)key;
 	for (const char *rest = value;; rest++) {
 		size_t len = strcspn(rest, ",");
-		if (listen_append(c, trim((struct slice){rest, len}), err))
+		if (listen_append(c, slice_trim((struct slice){rest, len}), err))
 			return -1;
 		rest += len;
 		if (!*rest)
@@ -304,7 +306,75 @@ static void listen_allowed(const struct config_key *key, struct buf *out)
 	buf_append_str(out, "HOST:PORT, [IPv6]:PORT or unix:PATH");
 }
 
-static const struct config_type type_listen = {listen_set, listen_clear, listen_format, listen_allowed};
+static const struct config_type type_listen = {true, listen_set, listen_clear, listen_format, listen_allowed};
+
+/* --- trusted_proxies: a list, too. */
+
+static int network_append(struct ip_set *set, struct slice text, struct err *err)
+{
+	struct ip_net net;
+	if (slice_equal(text, SLICE("none")))
+		return 0;
+	if (slice_equal(text, SLICE("unix:"))) {
+		set->has_none = true;
+		return 0;
+	}
+	int len = text.len < 100 ? (int)text.len : 100;
+	if (!ip_net_parse(text, &net))
+		return err_set(
+		    err, EXIT_CODE_CONFIG,
+		    "\"%.*s\" is neither an address nor a network (192.0.2.0/24: nothing set behind the "
+		    "prefix) nor unix: nor none",
+		    len, text.data);
+	if (set->count == IP_SET_MAX)
+		return err_set(err, EXIT_CODE_CONFIG,
+			       "\"%.*s\" is one too many; at most %d networks are allowed", len, text.data,
+			       IP_SET_MAX);
+	set->nets[set->count++] = net;
+	return 0;
+}
+
+static int networks_set(const struct config_key *key, struct config *c, const char *value, struct err *err)
+{
+	for (const char *rest = value;; rest++) {
+		size_t len = strcspn(rest, ",");
+		if (network_append(field_of(key, c), slice_trim((struct slice){rest, len}), err))
+			return -1;
+		rest += len;
+		if (!*rest)
+			return 0;
+	}
+}
+
+static void networks_clear(const struct config_key *key, struct config *c)
+{
+	struct ip_set *set = field_of(key, c);
+	set->count = 0;
+	set->has_none = false;
+}
+
+static void networks_format(const struct config_key *key, const struct config *c, struct buf *out)
+{
+	const struct ip_set *set = const_field_of(key, c);
+	char text[IP_NET_TEXT_BYTES];
+	for (size_t i = 0; i < set->count; i++) {
+		ip_net_to_text(&set->nets[i], text);
+		buf_printf(out, "%s%s", i ? ", " : "", text);
+	}
+	if (set->has_none)
+		buf_append_str(out, set->count ? ", unix:" : "unix:");
+	if (ip_set_is_empty(set))
+		buf_append_str(out, "none");
+}
+
+static void networks_allowed(const struct config_key *key, struct buf *out)
+{
+	(void)key;
+	buf_append_str(out, "none, or addresses, networks (10.0.0.0/8) and unix:");
+}
+
+static const struct config_type type_networks = {true, networks_set, networks_clear, networks_format,
+						 networks_allowed};
 
 /* --- store and cache: texts that may hold a password. */
 
@@ -354,7 +424,7 @@ static void store_allowed(const struct config_key *key, struct buf *out)
 	buf_append_str(out, "sqlite:PATH, or a mongodb:// or mongodb+srv:// URI");
 }
 
-static const struct config_type type_store = {store_set, text_clear, text_format, store_allowed};
+static const struct config_type type_store = {false, store_set, text_clear, text_format, store_allowed};
 
 static int cache_set(const struct config_key *key, struct config *c, const char *value, struct err *err)
 {
@@ -371,7 +441,7 @@ static void cache_allowed(const struct config_key *key, struct buf *out)
 			    "redis+unix:///path[?db=N]");
 }
 
-static const struct config_type type_cache = {cache_set, text_clear, text_format, cache_allowed};
+static const struct config_type type_cache = {false, cache_set, text_clear, text_format, cache_allowed};
 
 /* --- names: of users, groups and files; NULL stands for the word of the preset. */
 
@@ -397,7 +467,7 @@ static void name_allowed(const struct config_key *key, struct buf *out)
 	buf_printf(out, "%s, or %s", key->preset, key->unit);
 }
 
-static const struct config_type type_name = {name_set, text_clear, name_format, name_allowed};
+static const struct config_type type_name = {false, name_set, text_clear, name_format, name_allowed};
 
 /* --- permission bits, in octal digits. */
 
@@ -423,7 +493,7 @@ static void mode_allowed(const struct config_key *key, struct buf *out)
 	buf_append_str(out, "000 to 777, octal");
 }
 
-static const struct config_type type_mode = {mode_set, NULL, mode_format, mode_allowed};
+static const struct config_type type_mode = {false, mode_set, NULL, mode_format, mode_allowed};
 
 /* --- numbers. */
 
@@ -462,7 +532,7 @@ static void number_allowed(const struct config_key *key, struct buf *out)
 	buf_printf(out, "%u to %u%s%s", key->min, key->max, *key->unit ? " " : "", key->unit);
 }
 
-static const struct config_type type_number = {number_set, NULL, number_format, number_allowed};
+static const struct config_type type_number = {false, number_set, NULL, number_format, number_allowed};
 
 static int auto_set(const struct config_key *key, struct config *c, const char *value, struct err *err)
 {
@@ -491,7 +561,7 @@ static void auto_allowed(const struct config_key *key, struct buf *out)
 	number_allowed(key, out);
 }
 
-static const struct config_type type_auto = {auto_set, NULL, auto_format, auto_allowed};
+static const struct config_type type_auto = {false, auto_set, NULL, auto_format, auto_allowed};
 
 /* --- choices. */
 
@@ -522,4 +592,4 @@ static void choice_format(const struct config_key *key, const struct config *c, 
 	buf_append_str(out, key->words[*index]);
 }
 
-static const struct config_type type_choice = {choice_set, NULL, choice_format, choice_allowed};
+static const struct config_type type_choice = {false, choice_set, NULL, choice_format, choice_allowed};

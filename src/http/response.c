@@ -27,6 +27,7 @@ static const struct status {
     STATUS(414, "URI Too Long"),
     STATUS(415, "Unsupported Media Type"),
     STATUS(417, "Expectation Failed"),
+    STATUS(429, "Too Many Requests"),
     STATUS(431, "Request Header Fields Too Large"),
     STATUS(500, "Internal Server Error"),
     STATUS(501, "Not Implemented"),

@@ -50,6 +50,8 @@ void conn_open(struct conn *c, int fd, const struct sockaddr *peer)
 	struct server *s = c->server;
 	c->watch = (struct watch){.ready = conn_ready, .fd = fd};
 	c->peer = ip_of_sockaddr(peer);
+	c->client = (struct client){c->peer, ip_set_contains(s->limits.trusted_proxies, &c->peer)};
+	c->is_exempt = c->client.by_proxy || ip_is_none(&c->peer);
 	server_list_append(s, c, CONN_IDLE);
 	if (loop_add(s->loop, &c->watch, read_events) != 0)
 		conn_close(c, "epoll_ctl failed");
@@ -70,7 +72,7 @@ static void tell(struct conn *c, const struct response *res, struct slice note, 
 	struct server *s = c->server;
 	const struct exchange exchange = {
 	    .res = res,
-	    .peer = &c->peer,
+	    .client = &c->client,
 	    .note = note,
 	    .body_bytes = body_bytes,
 	    .latency_ns = latency_ns,
@@ -192,17 +194,31 @@ static bool flush(struct conn *c)
 
 static void begin_answer(struct conn *c, const struct request *req)
 {
+	const struct server_limits *limits = &c->server->limits;
 	c->keep_alive = req->keep_alive;
 	c->head_only = req->method == HTTP_HEAD;
 	c->minor = req->minor;
+	if (c->client.by_proxy) {
+		c->client.ip = c->peer;
+		c->is_exempt =
+		    !forwarded_client(req, limits->proxy_field, limits->trusted_proxies, &c->client.ip);
+	}
+}
+
+/* What is answered there is no request that could be read. */
+static void begin_refusal(struct conn *c, bool head_only)
+{
+	c->client.ip = c->peer;
+	c->keep_alive = false;
+	c->head_only = head_only;
+	c->minor = 1;
 }
 
 static void refuse_bad(struct conn *c, const struct parser *p)
 {
 	struct server *s = c->server;
-	c->keep_alive = false;
-	c->head_only = p->req.method == HTTP_HEAD; /* as soon as that is known: its client expects no body */
-	c->minor = 1;
+	begin_refusal(c,
+		      p->req.method == HTTP_HEAD); /* as soon as that is known: its client expects no body */
 	response_reset(&s->response);
 	response_problem(&s->response, p->status, p->detail);
 	append_refusal(c, &s->response, SLICE(""));
@@ -214,7 +230,7 @@ static struct slice take_note(struct conn *c, const struct request *req)
 	struct server *s = c->server;
 	buf_clear(&s->note);
 	if (s->handler.note)
-		s->handler.note(s->arg, req, &c->peer, &s->note);
+		s->handler.note(s->arg, req, &c->client, &s->note);
 	return buf_slice(&s->note);
 }
 
@@ -232,14 +248,25 @@ static void answer_expectation(struct conn *c, const struct request *req)
 	c->continued = true;
 }
 
+static bool admits(const struct conn *c)
+{
+	const struct server *s = c->server;
+	return !s->limits.rate_limit || c->is_exempt ||
+	       rate_limit_admit(s->limits.rate_limit, &c->client.ip, s->loop->now_ns / 1000);
+}
+
 static void handle(struct conn *c, const struct request *req)
 {
 	struct server *s = c->server;
 	begin_answer(c, req);
 	if (c->state != CONN_IDLE)
 		server_list_append(s, c, CONN_IDLE); /* each request has time-outs of its own */
-	response_reset(&s->response);
 	struct slice note = take_note(c, req);
+	if (!admits(c)) {
+		append_answer(c, &s->too_many_requests, note, s->processed_ns - s->loop->now_ns);
+		return;
+	}
+	response_reset(&s->response);
 	struct ticket ticket = {c->slot, ++c->generation};
 	if (s->handler.handle(s->arg, req, ticket, &s->response, &c->pending)) {
 		append_answer(c, &s->response, note, s->processed_ns - s->loop->now_ns);
@@ -515,14 +542,21 @@ void conn_answer(struct conn *c, const struct response *res)
 	conn_resume(c);
 }
 
+void conn_refuse(struct conn *c, struct response *res, bool lingers)
+{
+	begin_refusal(c, false);
+	append_refusal(c, res, SLICE(""));
+	c->lingers = lingers;
+	conn_settle(c);
+}
+
 /* ---- time-outs */
 
 static void answer_408(struct conn *c, const char *detail)
 {
 	struct server *s = c->server;
 	response_reset(&s->response);
-	c->keep_alive = c->head_only = false;
-	c->minor = 1;
+	begin_refusal(c, false);
 	response_problem(&s->response, 408, detail);
 	append_refusal(c, &s->response, SLICE(""));
 	input_drop(c);

@@ -43,6 +43,7 @@ struct conn {
 	int64_t asked_ns; /* since when, */
 	struct buf note;  /* and what the handler wants to know again then */
 	struct ip peer;
+	struct client client;  /* of the request at hand; the peer while there is none */
 	uint32_t unsent_bytes; /* in the socket, when SENDING was last looked at */
 	uint8_t state;
 	uint8_t minor;
@@ -55,6 +56,9 @@ struct conn {
 	bool continued : 1;        /* "100 Continue" was sent for the request in `input` */
 	bool is_ready : 1;         /* in the server's ready list */
 	bool wants_write : 1;      /* EPOLLOUT is armed */
+	bool is_exempt : 1;        /* `client` is not limited: a trusted proxy, or a unix socket */
+	bool is_counted : 1;       /* in the census */
+	bool is_refused : 1;       /* one too many: it only lingers */
 };
 
 struct conn_list {
@@ -85,7 +89,8 @@ struct server {
 	struct conn *closed;   /* this batch: free after it, since epoll may still report them */
 	uint32_t *ready_slots; /* more to do without a new event */
 	size_t ready_count, ready_cap;
-	size_t count;
+	size_t count;         /* those that are refused included */
+	size_t refused_count; /* that linger */
 	uint64_t accepted;
 	struct server_listener listeners[SERVER_LISTENERS_MAX];
 	size_t listener_count;
@@ -98,9 +103,12 @@ struct server {
 	char date[HTTP_DATE_BYTES];
 	struct parser parser; /* for requests that are whole in `receive`: most */
 	struct response response;
-	int64_t processed_ns; /* since when what was read is being processed */
-	struct buf note;      /* of the request at hand */
-	struct buf out;       /* the answers of this wake, for one connection at a time */
+	struct response too_many_requests; /* these are made once */
+	struct response too_many_from_address, too_many_connections;
+	struct buf too_many_requests_bytes; /* its `ready` */
+	int64_t processed_ns;               /* since when what was read is being processed */
+	struct buf note;                    /* of the request at hand */
+	struct buf out;                     /* the answers of this wake, for one connection at a time */
 	char receive[SERVER_RECEIVE_BYTES];
 };
 
@@ -116,6 +124,9 @@ void server_uncount_unsent(struct server *s, size_t bytes);
 
 /* conn.c */
 void conn_open(struct conn *c, int fd, const struct sockaddr *peer);
+
+/* Answers unasked, and ends it; where it lingers so that the answer arrives. */
+void conn_refuse(struct conn *c, struct response *res, bool lingers);
 
 /* The only end of a connection. `reason` is a literal, for the log. */
 void conn_close(struct conn *c, const char *reason);

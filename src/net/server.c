@@ -16,8 +16,10 @@ enum {
 	SERVER_PARK_MS = 100,                     /* without descriptors, until the next try */
 	SERVER_DESCRIPTOR_WARNING_MS = 10 * 1000, /* said at most that often */
 	SERVER_LINGER_IDLE_MS = 2000,
+	SERVER_RETRY_AFTER_S = 1,
 	SERVER_BODY_CHECK_MS = 1000,
 	SERVER_DRAIN_IDLE_MS = 1000,
+	SERVER_REFUSED_MAX = 256, /* refused connections that linger, for up to SERVER_LINGER_IDLE_MS each */
 	SERVER_UNSENT_MAX_BYTES = 64 * 1024 * 1024,
 };
 
@@ -89,6 +91,9 @@ static struct conn *find_conn(const struct server *s, uint32_t slot)
 void server_forget(struct server *s, struct conn *c)
 {
 	s->count--;
+	s->refused_count -= c->is_refused;
+	if (c->is_counted)
+		census_leave(s->limits.census, s->limits.worker, &c->peer);
 	c->next = s->closed;
 	s->closed = c;
 }
@@ -170,8 +175,39 @@ static void out_of_descriptors(struct server *s, int error)
 		park(s, SERVER_PARK_MS);
 }
 
-/* Returns false when there was nothing to accept, or no room for it. */
-static bool accept_one(struct server *s, int listener_fd)
+/* Those that are served. */
+static size_t served_count(const struct server *s)
+{
+	return s->count - s->refused_count;
+}
+
+/* Entered before it is asked: of two workers that are asked at once neither lets in one too many. */
+static bool is_one_too_many(struct server *s, struct conn *c)
+{
+	const struct server_limits *limits = &s->limits;
+	if (limits->max_connections_per_address == 0 || c->is_exempt)
+		return false;
+	census_enter(limits->census, limits->worker, &c->peer);
+	c->is_counted = census_count(limits->census, &c->peer) <= limits->max_connections_per_address;
+	if (!c->is_counted)
+		census_leave(limits->census, limits->worker, &c->peer);
+	return !c->is_counted;
+}
+
+/* A connection that just came, if it may not stay. */
+static void refuse_if_too_many(struct server *s, struct conn *c, bool is_full)
+{
+	struct response *refusal = is_full                 ? &s->too_many_connections
+				   : is_one_too_many(s, c) ? &s->too_many_from_address
+							   : NULL;
+	if (!refusal || c->state == CONN_CLOSED)
+		return;
+	c->is_refused = true;
+	conn_refuse(c, refusal, s->refused_count++ < SERVER_REFUSED_MAX);
+}
+
+/* Returns false when there was nothing to accept, or no room for it. `others`: connections of the other workers. */
+static bool accept_one(struct server *s, int listener_fd, size_t others)
 {
 	if (s->count >= s->limits.max_connections && !close_oldest_idle(s, "too many connections")) {
 		park(s, SERVER_PARK_MS);
@@ -187,19 +223,22 @@ static bool accept_one(struct server *s, int listener_fd)
 		/* Others: another worker was faster, or the client has gone already (accept(2)). */
 		return error == ECONNABORTED || error == EINTR;
 	}
+	size_t total_max = s->limits.max_connections_total;
+	bool is_full = total_max > 0 && served_count(s) + others >= total_max &&
+		       !close_oldest_idle(s, "too many connections");
 	struct conn *c = take_conn(s);
 	s->count++;
 	c->number = ++s->accepted;
 	conn_open(c, fd, (struct sockaddr *)&peer);
+	refuse_if_too_many(s, c, is_full);
 	return true;
 }
 
 /* In a burst the worker that runs first would take all: the others are awake by then, but have no core. Whoever is ahead of
  * the mean lets them, once for each connection. */
-static bool is_ahead(struct server *s)
+static bool is_ahead(const struct server *s, const struct server_load *load)
 {
-	size_t mean = s->handler.balance(s->arg, s->count);
-	return !s->is_patient && s->count > mean + mean / 16 + 1;
+	return !s->is_patient && served_count(s) > load->mean + load->mean / 16 + 1;
 }
 
 static void accept_ready(struct watch *w, uint32_t events)
@@ -207,13 +246,14 @@ static void accept_ready(struct watch *w, uint32_t events)
 	struct server_listener *l = WATCH_OWNER(w, struct server_listener, watch);
 	struct server *s = l->server;
 	(void)events;
-	if (is_ahead(s)) {
+	struct server_load load = s->handler.balance(s->arg, served_count(s));
+	if (is_ahead(s, &load)) {
 		s->is_patient = true;
 		park(s, SERVER_BALANCE_MS);
 		return;
 	}
 	s->is_patient = false;
-	bool accepted = accept_one(s, w->fd);
+	bool accepted = accept_one(s, w->fd, load.total - served_count(s));
 	if (!accepted || s->parked)
 		return;
 	/* The kernel wakes the exclusive waiter that registered last; registering anew after each accept puts
@@ -239,7 +279,8 @@ int server_listen(struct server *s, const int *fds, size_t count, struct err *er
 void server_drain(struct server *s)
 {
 	for (size_t i = 0; i < s->listener_count; i++)
-		while (accept_one(s, s->listeners[i].watch.fd))
+		while (
+		    accept_one(s, s->listeners[i].watch.fd, 0)) /* who waits there was promised an answer */
 			;
 	park(s, SERVER_PARK_MS);
 	s->listener_count = 0;
@@ -256,6 +297,21 @@ static void refresh_date(struct server *s)
 	response_format_date((int64_t)time(NULL), s->date);
 }
 
+static void make_refusal(struct response *res, uint16_t status, const char *detail)
+{
+	response_problem(res, status, detail);
+	res->retry_after_s = SERVER_RETRY_AFTER_S;
+}
+
+static void make_refusals(struct server *s)
+{
+	make_refusal(&s->too_many_requests, 429, "this address sends more requests per second than it may");
+	response_prepare(&s->too_many_requests, &s->too_many_requests_bytes);
+	s->too_many_requests.ready = buf_slice(&s->too_many_requests_bytes);
+	make_refusal(&s->too_many_from_address, 429, "this address has more connections than it may");
+	make_refusal(&s->too_many_connections, 503, "too many connections, and none of them is idle");
+}
+
 struct server *server_new(struct loop *loop, const struct server_limits *limits,
 			  const struct server_handler *handler, void *arg)
 {
@@ -270,6 +326,7 @@ struct server *server_new(struct loop *loop, const struct server_limits *limits,
 	s->lists[CONN_PENDING].timeout_ms = limits->pending_timeout_ms;
 	s->lists[CONN_SENDING].timeout_ms = limits->write_timeout_ms;
 	s->lists[CONN_LINGERING].timeout_ms = SERVER_LINGER_IDLE_MS;
+	make_refusals(s);
 	refresh_date(s);
 	return s;
 }
@@ -294,6 +351,10 @@ void server_free(struct server *s)
 	free(s->slabs);
 	free(s->ready_slots);
 	response_release(&s->response);
+	response_release(&s->too_many_requests);
+	response_release(&s->too_many_from_address);
+	response_release(&s->too_many_connections);
+	buf_release(&s->too_many_requests_bytes);
 	buf_release(&s->note);
 	buf_release(&s->out);
 	free(s);
@@ -315,7 +376,7 @@ void server_tick(struct server *s)
 {
 	refresh_date(s);
 	expire_lists(s);
-	(void)s->handler.balance(s->arg, s->count);
+	(void)s->handler.balance(s->arg, served_count(s));
 }
 
 int server_after_events(struct server *s)

@@ -104,7 +104,7 @@ void request_log_answered(struct request_log *log, const struct exchange *exchan
 		return;
 	const struct response *res = exchange->res;
 	struct access_entry entry = {
-	    .client = exchange->peer,
+	    .client = &exchange->client->ip,
 	    .status = res->status,
 	    .body_bytes = exchange->body_bytes,
 	    .latency_us = exchange->latency_ns / 1000,

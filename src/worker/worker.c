@@ -179,7 +179,7 @@ static bool expire(void *arg, void *pending, struct response *res)
 	return api_expire(&w->api, pending, res);
 }
 
-static size_t balance(void *arg, size_t connections)
+static struct server_load balance(void *arg, size_t connections)
 {
 	const struct worker *w = arg;
 	const struct process *p = w->process;
@@ -187,14 +187,13 @@ static size_t balance(void *arg, size_t connections)
 	atomic_store_explicit(&p->slot->connections, (uint32_t)connections, memory_order_relaxed);
 	for (size_t i = 0; i < p->peer_count; i++)
 		sum += atomic_load_explicit(&p->peers[i].connections, memory_order_relaxed);
-	return sum / p->peer_count;
+	return (struct server_load){.mean = sum / p->peer_count, .total = sum};
 }
 
-static void note(void *arg, const struct request *req, const struct ip *peer, struct buf *note)
+static void note(void *arg, const struct request *req, const struct client *client, struct buf *note)
 {
 	struct worker *w = arg;
-	(void)peer;
-	request_log_note(&w->request_log, req, false, note);
+	request_log_note(&w->request_log, req, client->by_proxy, note);
 }
 
 static void answered(void *arg, const struct exchange *exchange)
@@ -294,6 +293,10 @@ static struct server *open_server(struct worker *w)
 	    .answered = answered,
 	    .abandon = abandon,
 	};
+	static const enum forwarded_field proxy_fields[] = {
+	    [CONFIG_X_FORWARDED_FOR] = FORWARDED_X_FORWARDED_FOR,
+	    [CONFIG_FORWARDED] = FORWARDED_FORWARDED,
+	};
 	const struct config *config = w->config;
 	struct server_limits limits = {
 	    .header_timeout_ms = config->header_timeout_s * 1000,
@@ -302,6 +305,13 @@ static struct server *open_server(struct worker *w)
 	    .pending_timeout_ms = config->store_timeout_ms,
 	    .body_max_bytes = config->body_max_bytes,
 	    .max_connections = max_connections(w),
+	    .max_connections_total = config->max_connections_total,
+	    .max_connections_per_address = config->max_connections_per_address,
+	    .census = w->shared->census,
+	    .worker = w->process->index,
+	    .rate_limit = w->shared->rate_limit,
+	    .trusted_proxies = &config->trusted_proxies,
+	    .proxy_field = proxy_fields[config->proxy_header],
 	};
 	return server_new(&w->loop, &limits, &handler, w);
 }

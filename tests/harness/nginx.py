@@ -1,4 +1,4 @@
-"""An nginx that answers every request alike: for what it makes of the request itself."""
+"""An nginx that answers every request alike, for what it makes of the request itself; or does what else `locations` say."""
 import os
 import pwd
 import subprocess
@@ -23,19 +23,21 @@ http {{
     scgi_temp_path {directory}/temp;
     server {{
         listen 127.0.0.1:{port};
-        location / {{ return 200 '{{"msg": "hello world"}}'; }}
-        location = /healthz {{ return 200 '{{"status": "ok"}}'; }}
+        {locations}
     }}
 }}
 """
 
+ALIKE = """location / { return 200 '{"msg": "hello world"}'; }
+        location = /healthz { return 200 '{"status": "ok"}'; }"""
+
 
 class Nginx:
-    def __init__(self, directory):
+    def __init__(self, directory, locations=ALIKE):
         directory.mkdir()
         port, path = free_port(), directory / "nginx.conf"
         self.address = ("127.0.0.1", port)
-        path.write_text(CONFIGURATION.format(user=pwd.getpwuid(os.getuid()).pw_name, directory=directory, port=port))
+        path.write_text(CONFIGURATION.format(user=pwd.getpwuid(os.getuid()).pw_name, directory=directory, port=port, locations=locations))
         self.process = subprocess.Popen(["nginx", "-p", directory, "-c", path], stdin=subprocess.DEVNULL)
         wait_until(lambda: accepts(self.address), "nginx")
 

@@ -2,7 +2,7 @@
 
 Every answer is checked as it is read, so that each test also proves what contract and RFCs ask of *every*
 answer: one Content-Length (none with 204 and 304), a Date, problem+json for every error, Allow with 405, Retry-After
-with 503.
+with 429 and 503.
 """
 import gzip
 import json
@@ -99,8 +99,8 @@ class Response:
         assert not self.all("Transfer-Encoding"), self
         if self.status == 405:
             assert self.field("Allow") is not None, f"405 without Allow: {self}"
-        if self.status == 503:
-            assert re.fullmatch(r"[1-9]\d*", self.field("Retry-After") or ""), f"503 without Retry-After: {self}"
+        if self.status in (429, 503):
+            assert re.fullmatch(r"[1-9]\d*", self.field("Retry-After") or ""), f"{self.status} without Retry-After: {self}"
         if self.status >= 400:
             assert self.field("Content-Type") == "application/problem+json", self
             if not self.head_only:

@@ -177,6 +177,12 @@ static void test_defaults(void **state)
 	assert_int_equal(l.c.keepalive_timeout_s, 75);
 	assert_int_equal(l.c.write_timeout_s, 10);
 	assert_int_equal(l.c.max_connections, 0);
+	assert_int_equal(l.c.max_connections_total, 0);
+	assert_int_equal(l.c.max_connections_per_address, 0);
+	assert_int_equal(l.c.rate_limit, 0);
+	assert_int_equal(l.c.rate_burst, 0);
+	assert_true(ip_set_is_empty(&l.c.trusted_proxies));
+	assert_int_equal(l.c.proxy_header, CONFIG_X_FORWARDED_FOR);
 	assert_int_equal(l.c.worker_timeout_s, 2);
 	assert_int_equal(l.c.log_level, LOG_LEVEL_INFO);
 	assert_int_equal(l.c.drain_timeout_s, 30);
@@ -199,7 +205,7 @@ static void test_table_covers_the_struct(void **state)
 	(void)state;
 	static const char *const texts[] = {"store",   "cache",      "user",      "group",
 					    "pidfile", "unix_group", "access_log"};
-	size_t covered = sizeof(char *) * CONFIG_LISTEN_MAX + sizeof(size_t);
+	size_t covered = sizeof(char *) * CONFIG_LISTEN_MAX + sizeof(size_t) + sizeof(struct ip_set);
 	for (size_t i = 0; i < config_key_count; i++) {
 		for (size_t j = 0; j < i; j++) {
 			assert_int_not_equal(config_keys[i].offset, config_keys[j].offset);
@@ -212,7 +218,8 @@ static void test_table_covers_the_struct(void **state)
 		bool is_text = false;
 		for (size_t j = 0; j < sizeof(texts) / sizeof(texts[0]); j++)
 			is_text |= strcmp(config_keys[i].name, texts[j]) == 0;
-		if (strcmp(config_keys[i].name, "listen") != 0)
+		if (strcmp(config_keys[i].name, "listen") != 0 &&
+		    strcmp(config_keys[i].name, "trusted_proxies") != 0)
 			covered += is_text ? sizeof(char *) : sizeof(uint32_t);
 	}
 	assert_true(sizeof(struct config) - covered < _Alignof(struct config));
@@ -852,6 +859,51 @@ static void test_listen_lists(void **state)
 		       "--listen: \"a:17\" is one too many; at most 16 addresses are allowed");
 }
 
+static void expect_proxies(const char *environment, const char *arguments, const char *expected)
+{
+	struct loaded l;
+	struct buf text = BUF_INIT;
+	load_well(&l, environment, arguments);
+	config_key_format(config_key_find(SLICE("trusted_proxies")), &l.c, &text);
+	assert_true(slice_equal(buf_slice(&text), slice_of(expected)));
+	buf_release(&text);
+	release(&l);
+}
+
+static void test_trusted_proxies(void **state)
+{
+	(void)state;
+	write_text("proxies.conf", "trusted_proxies = 10.0.0.0/8, ::1\ntrusted_proxies = unix:\n");
+	expect_proxies("HOME=/h", "-c|proxies.conf", "10.0.0.0/8, ::1, unix:");
+	expect_proxies("HOME=/h", "-c|proxies.conf|--trusted-proxies|::/0,0.0.0.0/0,192.0.2.1/32",
+		       "::/0, 0.0.0.0/0, 192.0.2.1");
+	expect_proxies("HOME=/h", "-c|proxies.conf|--trusted-proxies|none", "none");
+	expect_proxies("HOME=/h|TODOD_TRUSTED_PROXIES=127.0.0.1", "-c|proxies.conf", "127.0.0.1");
+	expect_proxies("HOME=/h", "--trusted-proxies|127.0.0.1|--trusted-proxies|::ffff:10.0.0.1",
+		       "127.0.0.1, 10.0.0.1");
+	static const char *const wrong[] = {
+	    "",          "10.0.0.1/8", "10.0.0.0/33", "::1/129",     "nginx.example",
+	    "10.0.0.1,", "[::1]",      "unix",        "unix:/run/x", "10.0.0.1:80",
+	    "0.0.0.0",   "::",         "10.0.0.0/",   "10.0.0.0/+8", "fe80::1%eth0"};
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct loaded l;
+		char arguments[64];
+		snprintf(arguments, sizeof(arguments), "--trusted-proxies=%s", wrong[i]);
+		load(&l, "HOME=/h", arguments);
+		assert_int_equal(l.rc, -1);
+		assert_int_equal(l.err.code, EXIT_CODE_CONFIG);
+		assert_non_null(strstr(l.err.text, "is neither an address nor a network"));
+		release(&l);
+	}
+	struct config c = {.listen_count = 0};
+	struct err err;
+	const struct config_key *key = config_key_find(SLICE("trusted_proxies"));
+	for (int i = 0; i < IP_SET_MAX; i++)
+		assert_int_equal(config_key_set(key, &c, "10.0.0.1", &err), 0);
+	assert_int_equal(config_key_set(key, &c, "10.0.0.1", &err), -1);
+	assert_string_equal(err.text, "\"10.0.0.1\" is one too many; at most 256 networks are allowed");
+}
+
 static void test_cache(void **state)
 {
 	(void)state;
@@ -1039,7 +1091,11 @@ static void test_dump_loads(void **state)
 		  "max-bytes|7|"
 		  "--body-max-bytes|2000|--start-max|0|--header-timeout-s|8|--keepalive-timeout-s|9|--write-"
 		  "timeout-s|11|"
-		  "--max-connections|12|--worker-timeout-s|13|--log-level|error|--drain-timeout-s|0|--user|u|"
+		  "--max-connections|12|--max-connections-total|14|--max-connections-per-address|15|--rate-"
+		  "limit|16|--rate-burst|17|"
+		  "--trusted-proxies|unix:,10.0.0.0/8,2001:db8::/"
+		  "32,::1|--proxy-header|forwarded|--worker-timeout-s|13|--log-level|error|--drain-timeout-s|"
+		  "0|--user|u|"
 		  "--group|g|--pidfile|/p|"
 		  "--unix-group|x|--unix-mode|660|--access-log|/with ; and # in "
 		  "it|--access-log-format|json|--slow-ms|14");
@@ -1071,9 +1127,9 @@ static void test_help(void **state)
 	for (size_t i = 0; i < config_key_count; i++) {
 		const struct config_key *key = &config_keys[i];
 		struct buf entry = BUF_INIT;
-		buf_printf(&entry, "\n  %-20s ", key->name);
+		buf_printf(&entry, "\n  %-28s ", key->name);
 		config_key_allowed(key, &entry);
-		buf_printf(&entry, "\n  %-20s %s\n  %-20s default: %s\n%c", "", key->meaning, "",
+		buf_printf(&entry, "\n  %-28s %s\n  %-28s default: %s\n%c", "", key->meaning, "",
 			   key->preset ? key->preset : key->preset_words, '\0');
 		if (!strstr(text, entry.data))
 			fail_msg("not in the help:%s", entry.data);
@@ -1328,6 +1384,7 @@ int main(void)
 	    cmocka_unit_test(test_listen),
 	    cmocka_unit_test(test_wrong_listen),
 	    cmocka_unit_test(test_listen_lists),
+	    cmocka_unit_test(test_trusted_proxies),
 	    cmocka_unit_test(test_cache),
 	    cmocka_unit_test(test_mask),
 	    cmocka_unit_test(test_dump),

@@ -19,7 +19,7 @@
 static struct process_board board;
 static struct process_slot slot;
 static const struct process process = {.board = &board, .slot = &slot};
-static const struct ip unix_peer;
+static const struct client unix_client;
 
 /* ---- helpers */
 
@@ -49,8 +49,11 @@ static const char *line_of(struct request_log *log, const char *request, bool is
 	request_log_note(log, &p.req, is_trusted, &note);
 	memset(text, '!', strlen(text)); /* the bytes are gone */
 	struct response res = {.status = 200, .route = API_ROUTE_LIST, .cache = API_CACHE_HIT};
-	const struct exchange exchange = {
-	    .res = &res, .peer = &unix_peer, .note = buf_slice(&note), .body_bytes = 5, .latency_ns = 1999};
+	const struct exchange exchange = {.res = &res,
+					  .client = &unix_client,
+					  .note = buf_slice(&note),
+					  .body_bytes = 5,
+					  .latency_ns = 1999};
 	request_log_answered(log, &exchange);
 	free(text);
 	buf_release(&note);
@@ -88,7 +91,7 @@ static void test_notes(void **state)
 			    "0123456789abcdef0000000000000002 list - hit\n");
 	/* What the server could not read has no note. */
 	struct response res = {.status = 400};
-	const struct exchange exchange = {.res = &res, .peer = &unix_peer};
+	const struct exchange exchange = {.res = &res, .client = &unix_client};
 	request_log_answered(&log, &exchange);
 	assert_non_null(strstr(log.access.buf.data, "] \"-\" 400 0 \"-\" \"-\" 0.000000 - - - -\n"));
 	request_log_close(&log);
@@ -153,7 +156,7 @@ static void test_off(void **state)
 	open_log(&log, &config);
 	assert_false(request_log_is_on(&log));
 	struct response res = {.status = 200};
-	const struct exchange exchange = {.res = &res, .peer = &unix_peer, .latency_ns = INT64_MAX};
+	const struct exchange exchange = {.res = &res, .client = &unix_client, .latency_ns = INT64_MAX};
 	request_log_answered(&log, &exchange);
 	request_log_tick(&log, 1000);
 	request_log_reopen(&log);
@@ -177,7 +180,7 @@ static void test_slow_requests(void **state)
 	request_log_note(&log, &p.req, false, &note);
 	struct response res = {.status = 200, .route = API_ROUTE_CREATE, .store = API_STORE_OK};
 	struct exchange exchange = {.res = &res,
-				    .peer = &unix_peer,
+				    .client = &unix_client,
 				    .note = buf_slice(&note),
 				    .latency_ns = 100000000};
 	request_log_answered(&log, &exchange); /* not slower than that */
