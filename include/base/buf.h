@@ -75,4 +75,7 @@ void *alloc_zeroed(size_t count, size_t size);
 void *alloc_resize(void *old, size_t count, size_t size);
 char *alloc_string(struct slice s); /* a NUL-terminated copy */
 
+/* Gives freed memory back to the kernel. Takes milliseconds after much was freed: see malloc_trim(3). */
+void alloc_trim(void);
+
 #endif

@@ -1,5 +1,6 @@
 #include "base/buf.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,11 @@ char *alloc_string(struct slice s)
 	if (s.len)
 		memcpy(p, s.data, s.len);
 	return p;
+}
+
+void alloc_trim(void)
+{
+	(void)malloc_trim(0);
 }
 
 bool slice_equal(struct slice a, struct slice b)

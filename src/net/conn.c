@@ -31,10 +31,12 @@
 enum {
 	CONN_REQUESTS_PER_WAKE = 32, /* then it is the others' turn */
 	CONN_READS_PER_WAKE = 4,     /* likewise: a chunked body may bring little for much */
-	CONN_OUT_PER_WAKE_BYTES = 64 * 1024,
+	CONN_OUT_PER_WAKE_BYTES = 32 * 1024,
+	CONN_OUT_UNREAD_BYTES = 4 * 1024,   /* as much for those who have not read what they got before */
 	CONN_OUT_AT_ONCE_BYTES = 64 * 1024, /* more takes a while to arrive */
 	CONN_OUT_KEPT_BYTES = 1024 * 1024,  /* of the worker's buffer, after an answer that was larger */
-	CONN_READ_STEP_BYTES = 16 * 1024,
+	CONN_READ_BYTES =
+	    HTTP_HEAD_MAX_BYTES, /* beyond what is needed: pipelined requests can wait in the socket */
 	CONN_LINGER_TOTAL_MS = 5000,
 	CONN_LINGER_READS_PER_WAKE = 16,
 	CONN_BODY_RATE_BYTES_PER_S = 1024,
@@ -164,13 +166,14 @@ static void keep_out(struct conn *c, const char *data, size_t len)
 {
 	if (c->out.len == 0)
 		c->unsent_bytes = unsent_in_socket(c);
+	size_t had = c->out.cap;
 	buf_append(&c->out, data, len);
-	server_count_unsent(c->server, len);
+	server_count_unsent(c->server, c->out.cap - had);
 }
 
 static void drop_out(struct conn *c)
 {
-	server_uncount_unsent(c->server, c->out.len);
+	server_uncount_unsent(c->server, c->out.cap);
 	buf_release(&c->out);
 	c->out_sent = 0;
 }
@@ -217,8 +220,8 @@ static void begin_refusal(struct conn *c, bool head_only)
 static void refuse_bad(struct conn *c, const struct parser *p)
 {
 	struct server *s = c->server;
-	begin_refusal(c,
-		      p->req.method == HTTP_HEAD); /* as soon as that is known: its client expects no body */
+	/* HEAD as soon as that is known: its client expects no body. */
+	begin_refusal(c, p->req.method == HTTP_HEAD);
 	response_reset(&s->response);
 	response_problem(&s->response, p->status, p->detail);
 	append_refusal(c, &s->response, SLICE(""));
@@ -314,12 +317,15 @@ static void process(struct conn *c, char *data, size_t len)
 				answer_expectation(c, &p->req);
 			break;
 		}
+		size_t had = s->out.len;
 		handle(c, &p->req);
 		msg += p->consumed;
 		c->continued = false;
 		parser_init(p, s->limits.body_max_bytes);
 		blocked = c->pending || ++requests == CONN_REQUESTS_PER_WAKE ||
-			  s->out.len >= CONN_OUT_PER_WAKE_BYTES;
+			  s->out.len >= CONN_OUT_PER_WAKE_BYTES ||
+			  (msg < end && had < CONN_OUT_UNREAD_BYTES && s->out.len >= CONN_OUT_UNREAD_BYTES &&
+			   unsent_in_socket(c) > 0);
 	}
 	if (c->closing) {
 		c->lingers |= msg < end || c->may_read;
@@ -335,25 +341,45 @@ static void process(struct conn *c, char *data, size_t len)
 
 /* ---- reading */
 
+/* What the message at hand may still need, and not much more: what else has come would have to be kept. */
+static size_t wanted_bytes(const struct conn *c)
+{
+	const struct input *in = c->input;
+	if (!in || (in->parser.head_len > 0 && in->parser.req.chunked))
+		return CONN_READ_BYTES;
+	size_t kept = in->bytes.len - in->start;
+	if (in->parser.head_len == 0) {
+		assert(kept < CONN_READ_BYTES); /* or the parser would have refused it */
+		return CONN_READ_BYTES - kept;
+	}
+	size_t wanted = in->parser.head_len + in->parser.req.content_length - kept + CONN_READ_BYTES;
+	return wanted < SERVER_RECEIVE_BYTES ? wanted : SERVER_RECEIVE_BYTES;
+}
+
+/* What has come, behind what is kept. Kept is only what has come: a message that never ends takes no more than it sent. */
+static void process_received(struct conn *c, size_t len)
+{
+	struct server *s = c->server;
+	struct input *in = c->input;
+	if (!in) {
+		process(c, s->receive, len);
+		return;
+	}
+	if (in->start) {
+		in->bytes.len -= in->start;
+		memmove(in->bytes.data, in->bytes.data + in->start, in->bytes.len);
+		in->start = 0;
+	}
+	buf_append(&in->bytes, s->receive, len);
+	process(c, in->bytes.data, in->bytes.len);
+}
+
 /* One recv(2) and what it brought. */
 static void receive(struct conn *c)
 {
 	struct server *s = c->server;
-	struct input *in = c->input;
-	char *data = s->receive;
-	size_t kept = 0, room = sizeof(s->receive);
-	if (in) {
-		if (in->start) {
-			in->bytes.len -= in->start;
-			memmove(in->bytes.data, in->bytes.data + in->start, in->bytes.len);
-			in->start = 0;
-		}
-		buf_reserve(&in->bytes, CONN_READ_STEP_BYTES);
-		data = in->bytes.data;
-		kept = in->bytes.len;
-		room = in->bytes.cap - kept;
-	}
-	ssize_t n = recv(c->watch.fd, data + kept, room, 0);
+	size_t room = wanted_bytes(c);
+	ssize_t n = recv(c->watch.fd, s->receive, room, 0);
 	if (n < 0 && errno == EINTR)
 		return;
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
@@ -372,9 +398,7 @@ static void receive(struct conn *c)
 	/* Short: the socket is empty, and the next byte is a new edge. Not so the end of a half-closed one:
 	 * its edge has been. */
 	c->may_read = (size_t)n == room || c->peer_half_closed;
-	if (in)
-		in->bytes.len += (size_t)n;
-	process(c, data, kept + (size_t)n);
+	process_received(c, (size_t)n);
 }
 
 static void linger(struct conn *c)

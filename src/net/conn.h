@@ -77,20 +77,30 @@ enum {
 	CONN_SLAB = 64, /* connections per allocation */
 };
 
+/* Connections are allocated in slabs, and those in the slab of the lowest number are used first: so the others come free, and are freed,
+ * once there are fewer. */
+struct conn_slab {
+	struct conn *conns; /* CONN_SLAB of them; NULL: freed */
+	struct conn *free;  /* through next */
+	size_t used;
+	uint32_t generation; /* of those to come: above that of any ticket that names a slot in here */
+};
+
 struct server {
 	struct loop *loop;
 	struct server_limits limits;
 	struct server_handler handler;
 	void *arg;
 	struct conn_list lists[CONN_STATES];
-	struct conn **slabs;
+	struct conn_slab *slabs;
 	size_t slab_count;
-	struct conn *free;     /* through next */
+	size_t first_free;     /* all slabs before are full */
 	struct conn *closed;   /* this batch: free after it, since epoll may still report them */
 	uint32_t *ready_slots; /* more to do without a new event */
 	size_t ready_count, ready_cap;
 	size_t count;         /* those that are refused included */
 	size_t refused_count; /* that linger */
+	size_t most;          /* of `count`, since memory was given back */
 	uint64_t accepted;
 	struct server_listener listeners[SERVER_LISTENERS_MAX];
 	size_t listener_count;

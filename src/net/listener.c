@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 enum {
+	LISTENER_UNSENT_BYTES = 32 * 1024, /* of a connection, in the kernel: see set_tcp_options */
 	LISTENER_LOCK_TRIES = 100,
 	LISTENER_LOCK_PAUSE_NS = 10 * 1000 * 1000,
 };
@@ -38,10 +39,19 @@ static int fail(struct listener *l, const char *what, struct err *err)
 	return -1;
 }
 
-static int set_flag(int fd, int level, int option)
+static int set_option(int fd, int level, int option, int value)
 {
-	int on = 1;
-	return setsockopt(fd, level, option, &on, sizeof(on));
+	return setsockopt(fd, level, option, &value, sizeof(value));
+}
+
+/* Accepted sockets inherit them: system calls less for each. Without a limit the kernel takes megabytes for a client that does not read,
+ * and where many do so, TCP on the whole machine runs out of memory. */
+static int set_tcp_options(int fd)
+{
+	return set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) == 0 &&
+		       set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, LISTENER_UNSENT_BYTES) == 0
+		   ? 0
+		   : -1;
 }
 
 /* ---- unix sockets */
@@ -191,11 +201,10 @@ static int open_tcp(struct listener *l, const char *host, const char *port, stru
 		return err_set(err, EXIT_CODE_UNAVAILABLE, "cannot resolve %s: %s", l->name,
 			       gai_strerror(status));
 	l->fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* TCP_NODELAY is inherited by accepted sockets: one system call less for each. An IPv6 listener takes IPv6
-	 * only, so that the same port on 0.0.0.0 is free for another. */
-	bool bound = l->fd >= 0 && set_flag(l->fd, SOL_SOCKET, SO_REUSEADDR) == 0 &&
-		     set_flag(l->fd, IPPROTO_TCP, TCP_NODELAY) == 0 &&
-		     (found->ai_family != AF_INET6 || set_flag(l->fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) &&
+	/* An IPv6 listener takes IPv6 only, so that the same port on 0.0.0.0 is free for another. */
+	bool bound = l->fd >= 0 && set_option(l->fd, SOL_SOCKET, SO_REUSEADDR, 1) == 0 &&
+		     set_tcp_options(l->fd) == 0 &&
+		     (found->ai_family != AF_INET6 || set_option(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) == 0) &&
 		     bind(l->fd, found->ai_addr, found->ai_addrlen) == 0 &&
 		     listen(l->fd, LISTENER_BACKLOG) == 0;
 	int saved_errno = errno;
@@ -234,7 +243,7 @@ int listener_adopt(struct listener *l, int fd, struct err *err)
 	int flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
 		return err_set(err, EXIT_CODE_OS, "fcntl on descriptor %d: %s", fd, strerror(errno));
-	(void)set_flag(fd, IPPROTO_TCP, TCP_NODELAY); /* no unix socket has it */
+	(void)set_tcp_options(fd); /* no unix socket has them */
 	l->fd = fd;
 	name_bound_address(l);
 	return 0;

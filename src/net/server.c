@@ -17,10 +17,16 @@ enum {
 	SERVER_DESCRIPTOR_WARNING_MS = 10 * 1000, /* said at most that often */
 	SERVER_LINGER_IDLE_MS = 2000,
 	SERVER_RETRY_AFTER_S = 1,
+	SERVER_READY_PER_ROUND = 16,
 	SERVER_BODY_CHECK_MS = 1000,
 	SERVER_DRAIN_IDLE_MS = 1000,
 	SERVER_REFUSED_MAX = 256, /* refused connections that linger, for up to SERVER_LINGER_IDLE_MS each */
+	/* What answers may take that clients do not read. */
+	SERVER_UNSENT_PER_CONNECTION_BYTES = 6 * 1024,
+	SERVER_UNSENT_MIN_BYTES = 8 * 1024 * 1024,
 	SERVER_UNSENT_MAX_BYTES = 64 * 1024 * 1024,
+	SLABS_FIRST = 16,
+	SERVER_MANY = 32, /* connections: their memory is worth to be given back */
 };
 
 static_assert(sizeof(struct conn) <= 256, "10,000 idle connections have to stay below 4 MB");
@@ -59,33 +65,90 @@ static void expire_lists(struct server *s)
 
 /* ---- the connections' memory */
 
-static void add_slab(struct server *s)
+static void fill_slab(struct conn_slab *slab, size_t number)
 {
-	struct conn *slab = alloc_zeroed(CONN_SLAB, sizeof(struct conn));
-	s->slabs = alloc_resize(s->slabs, s->slab_count + 1, sizeof(struct conn *));
+	slab->conns = alloc_zeroed(CONN_SLAB, sizeof(struct conn));
 	for (size_t i = CONN_SLAB; i-- > 0;) {
-		slab[i].server = s;
-		slab[i].state = CONN_CLOSED;
-		slab[i].slot = (uint32_t)(s->slab_count * CONN_SLAB + i);
-		slab[i].next = s->free;
-		s->free = &slab[i];
+		struct conn *c = &slab->conns[i];
+		*c = (struct conn){.state = CONN_CLOSED, .generation = slab->generation, .next = slab->free};
+		c->slot = (uint32_t)(number * CONN_SLAB + i);
+		slab->free = c;
 	}
-	s->slabs[s->slab_count++] = slab;
+}
+
+static void empty_slab(struct conn_slab *slab)
+{
+	for (size_t i = 0; i < CONN_SLAB; i++)
+		if (slab->conns[i].generation > slab->generation)
+			slab->generation = slab->conns[i].generation;
+	free(slab->conns);
+	slab->conns = slab->free = NULL;
+}
+
+static void add_slabs(struct server *s)
+{
+	size_t count = s->slab_count ? 2 * s->slab_count : SLABS_FIRST;
+	s->slabs = alloc_resize(s->slabs, count, sizeof(struct conn_slab));
+	memset(s->slabs + s->slab_count, 0, (count - s->slab_count) * sizeof(struct conn_slab));
+	s->slab_count = count;
 }
 
 static struct conn *take_conn(struct server *s)
 {
-	if (!s->free)
-		add_slab(s);
-	struct conn *c = s->free;
-	s->free = c->next;
+	while (s->first_free < s->slab_count && s->slabs[s->first_free].used == CONN_SLAB)
+		s->first_free++;
+	if (s->first_free == s->slab_count)
+		add_slabs(s);
+	struct conn_slab *slab = &s->slabs[s->first_free];
+	if (!slab->conns)
+		fill_slab(slab, s->first_free);
+	struct conn *c = slab->free;
+	slab->free = c->next;
+	slab->used++;
 	*c = (struct conn){.server = s, .slot = c->slot, .generation = c->generation, .state = CONN_CLOSED};
 	return c;
 }
 
+static void give_conn(struct server *s, struct conn *c)
+{
+	size_t number = c->slot / CONN_SLAB;
+	struct conn_slab *slab = &s->slabs[number];
+	c->next = slab->free;
+	slab->free = c;
+	slab->used--;
+	if (number < s->first_free)
+		s->first_free = number;
+}
+
+static void release_closed(struct server *s)
+{
+	while (s->closed) {
+		struct conn *c = s->closed;
+		s->closed = c->next;
+		give_conn(s, c);
+	}
+}
+
+/* NULL: there is none any more. */
 static struct conn *find_conn(const struct server *s, uint32_t slot)
 {
-	return slot < s->slab_count * CONN_SLAB ? &s->slabs[slot / CONN_SLAB][slot % CONN_SLAB] : NULL;
+	size_t number = slot / CONN_SLAB;
+	return number < s->slab_count && s->slabs[number].conns ? &s->slabs[number].conns[slot % CONN_SLAB]
+								: NULL;
+}
+
+/* Once half of many connections have gone, their memory goes back to the kernel. */
+static void give_back_memory(struct server *s)
+{
+	if (s->count > s->most)
+		s->most = s->count;
+	if (s->most < SERVER_MANY || s->count > s->most / 2)
+		return;
+	s->most = s->count;
+	for (size_t i = 0; i < s->slab_count; i++)
+		if (s->slabs[i].conns && s->slabs[i].used == 0)
+			empty_slab(&s->slabs[i]);
+	alloc_trim();
 }
 
 void server_forget(struct server *s, struct conn *c)
@@ -112,8 +175,11 @@ void server_mark_ready(struct server *s, struct conn *c)
 
 void server_count_unsent(struct server *s, size_t bytes)
 {
+	size_t max = s->count * SERVER_UNSENT_PER_CONNECTION_BYTES;
+	max = max < SERVER_UNSENT_MIN_BYTES ? SERVER_UNSENT_MIN_BYTES : max;
+	max = max < SERVER_UNSENT_MAX_BYTES ? max : SERVER_UNSENT_MAX_BYTES;
 	s->unsent_bytes += bytes;
-	while (s->unsent_bytes > SERVER_UNSENT_MAX_BYTES && s->lists[CONN_SENDING].head)
+	while (s->unsent_bytes > max && s->lists[CONN_SENDING].head)
 		conn_close(s->lists[CONN_SENDING].head, "unread answers take too much memory");
 }
 
@@ -331,23 +397,13 @@ struct server *server_new(struct loop *loop, const struct server_limits *limits,
 	return s;
 }
 
-static void release_closed(struct server *s)
-{
-	while (s->closed) {
-		struct conn *c = s->closed;
-		s->closed = c->next;
-		c->next = s->free;
-		s->free = c;
-	}
-}
-
 void server_free(struct server *s)
 {
 	for (int state = 0; state < CONN_CLOSED; state++)
 		while (s->lists[state].head)
 			conn_close(s->lists[state].head, "the worker leaves");
 	for (size_t i = 0; i < s->slab_count; i++)
-		free(s->slabs[i]);
+		free(s->slabs[i].conns);
 	free(s->slabs);
 	free(s->ready_slots);
 	response_release(&s->response);
@@ -376,16 +432,19 @@ void server_tick(struct server *s)
 {
 	refresh_date(s);
 	expire_lists(s);
+	release_closed(s); /* a tick comes after the events of its batch */
+	give_back_memory(s);
 	(void)s->handler.balance(s->arg, served_count(s));
 }
 
 int server_after_events(struct server *s)
 {
-	/* Those that become ready meanwhile wait for the next round: new events come first. */
-	size_t count = s->ready_count;
+	/* The others wait for the next round: new events come first, or whoever asks for one thing would wait for all who ask for
+	 * many. */
+	size_t count = s->ready_count < SERVER_READY_PER_ROUND ? s->ready_count : SERVER_READY_PER_ROUND;
 	for (size_t i = 0; i < count; i++) {
 		struct conn *c = find_conn(s, s->ready_slots[i]);
-		if (!c->is_ready)
+		if (!c || !c->is_ready)
 			continue; /* closed since */
 		c->is_ready = false;
 		conn_resume(c);
