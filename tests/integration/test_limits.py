@@ -249,3 +249,18 @@ def test_connections_in_all(todod):
     for connection in busy + [taker]:
         connection.close()
     wait_until(lambda: can_connect(daemon, "127.0.2.1"), "room").close()
+
+
+def test_those_that_are_refused_do_not_keep_it_full(todod):
+    daemon = todod(workers=1, max_connections_total=4)
+    wait_until(lambda: sum(daemon.connections().values()) == 0, "no connections")
+    busy = [daemon.connect().send(b"GET /index HTTP/1.1\r\n") for _ in range(4)]
+    wait_until(lambda: sum(daemon.connections().values()) == 4, "accepted")
+    lingering = [daemon.connect() for _ in range(20)]
+    assert all(connection.read().status == 503 for connection in lingering)
+    watch = Stopwatch()
+    busy[0].close()
+    wait_until(lambda: can_connect(daemon, "127.0.2.1"), "room", 1 * SLOW).close()
+    assert watch.seconds < 1 * SLOW, "while those that were refused still linger"
+    for connection in busy + lingering:
+        connection.close()
