@@ -39,7 +39,7 @@ TEST_NEEDS = $(BUILD_NEEDS) pc:cmocka=libcmocka-dev py:pytest=python3-pytest py:
            bin:redis-server=redis-server bin:mongod|file:/usr/lib/x86_64-linux-gnu/libcurl.so.4=libcurl4 bin:curl=curl \
            bin:http=httpie bin:wrk=wrk bin:nginx=nginx-light bin:clang=clang \
            file:$(shell clang -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-$(shell uname -m).a=libclang-rt-14-dev bin:clang-format=clang-format file:/usr/share/llhttp/llhttp.c=node-llhttp \
-           bin:valgrind=valgrind file:/usr/lib/debug/.build-id=libc6-dbg bin:strace=strace bin:ss=iproute2 bin:ps=procps bin:taskset=util-linux bin:sqlite3=sqlite3 \
+           bin:valgrind=valgrind file:/usr/lib/debug/.build-id=libc6-dbg bin:strace=strace bin:ss=iproute2 bin:slowhttptest=slowhttptest bin:ps=procps bin:taskset=util-linux bin:sqlite3=sqlite3 \
            bin:systemd-analyze=systemd bin:goaccess=goaccess bin:supervisord=supervisor bin:mandoc=mandoc bin:logrotate=logrotate
 
 DEB_NEEDS = $(BUILD_NEEDS) file:/usr/share/build-essential=build-essential bin:dpkg-buildpackage=dpkg-dev bin:dh=debhelper bin:fakeroot=fakeroot bin:lintian=lintian
