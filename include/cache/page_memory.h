@@ -45,17 +45,42 @@ struct page_words; /* what is shared */
 struct page_memory {
 	struct shm shm;
 	struct page_words *words;
-	unsigned worker_count;
+	unsigned
+	    worker_count; /* places for workers, and a last one, which stands for the rivals: page_rivals_begin */
 	size_t bell_count;
 	/* Who this daemon is, for other machines: its keepers follow each other under one name. */
 	struct uuid machine;
 	int *bells; /* eventfd(2)s, CLOEXEC: the keeper's, then one per worker; children have to keep them */
 };
 
-/* `doubt_ms`: how long a write of unknown outcome may still land; 0 where none can (SQLite: the process is
- * gone). Returns 0, or -1 and *err (EXIT_CODE_OS). */
-int page_memory_open(struct page_memory *m, unsigned worker_count, uint32_t doubt_ms, struct err *err);
+enum { PAGE_PLACES_MAX = 4 * 1024 + 64 };
+
+/* For workers 0 to places - 1. `doubt_ms`: how long a write of unknown outcome may still land; 0 where none can (SQLite: the
+ * process is gone). Returns 0, or -1 and *err (EXIT_CODE_OS). */
+int page_memory_open(struct page_memory *m, unsigned places, uint32_t doubt_ms, struct err *err);
 void page_memory_close(struct page_memory *m);
+
+/* The memory of the program that has become this one by execve(2), from its descriptors: `bells` has worker_count + 1. All are
+ * the memory's from here on. Returns 0, or -1 and *err; then they are still the caller's. */
+int page_memory_adopt(struct page_memory *m, int fd, size_t size, const int *bells, unsigned worker_count,
+		      const struct uuid *machine, struct err *err);
+
+/* Two programs that agree on this number agree on what stands in the memory. */
+uint64_t page_memory_layout(void);
+
+/* ---- another memory beside this one
+ *
+ * While two generations of workers serve with a memory each (their stores, or caches, differ), neither knows what the other
+ * writes: nothing is current, and the keepers ask the store. As if somebody wrote all the time. */
+
+/* In the master, before the first worker of the other memory is forked. Idempotent. */
+void page_rivals_begin(struct page_memory *m);
+
+/* After the last of them was reaped: whatever it was writing is in doubt. Nothing if there was none. */
+void page_rivals_end(struct page_memory *m);
+
+/* There were none after all. */
+void page_rivals_cancel(struct page_memory *m);
 
 /* ---- bells: readable once rung, until page_bell_quiet */
 

@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 enum {
-	PAGE_WORKERS_MAX = 1024,
+	PAGE_LAYOUT = 1, /* to be counted up with any change of what follows, or of what it means */
+	PAGE_WORKERS_MAX = PAGE_PLACES_MAX + 1,
 	PAGE_READ_TRIES = 3,
 	PAGE_LINE_BYTES = 128, /* a cache line and the one that is fetched along with it */
 };
@@ -76,10 +77,10 @@ static int open_bells(struct page_memory *m, struct err *err)
 	return 0;
 }
 
-int page_memory_open(struct page_memory *m, unsigned worker_count, uint32_t doubt_ms, struct err *err)
+int page_memory_open(struct page_memory *m, unsigned places, uint32_t doubt_ms, struct err *err)
 {
-	assert(worker_count <= PAGE_WORKERS_MAX);
-	*m = (struct page_memory){.shm.fd = -1, .worker_count = worker_count};
+	assert(places <= PAGE_PLACES_MAX);
+	*m = (struct page_memory){.shm.fd = -1, .worker_count = places + 1};
 	if (shm_open_new(&m->shm, "todod-page", sizeof(struct page_words), err) != 0)
 		return -1;
 	m->words = m->shm.addr;
@@ -90,6 +91,26 @@ int page_memory_open(struct page_memory *m, unsigned worker_count, uint32_t doub
 		page_memory_close(m);
 		return -1;
 	}
+	return 0;
+}
+
+uint64_t page_memory_layout(void)
+{
+	return (uint64_t)PAGE_LAYOUT << 32 | sizeof(struct page_words);
+}
+
+int page_memory_adopt(struct page_memory *m, int fd, size_t size, const int *bells, unsigned worker_count,
+		      const struct uuid *machine, struct err *err)
+{
+	*m = (struct page_memory){.worker_count = worker_count, .machine = *machine};
+	if (worker_count > PAGE_WORKERS_MAX || size != sizeof(struct page_words))
+		return err_set(err, EXIT_CODE_OS, "the first page's memory is of another layout");
+	if (shm_open_fd(&m->shm, fd, size, err) != 0)
+		return -1;
+	m->words = m->shm.addr;
+	m->bell_count = (size_t)worker_count + 1;
+	m->bells = alloc_zeroed(m->bell_count, sizeof(*m->bells));
+	memcpy(m->bells, bells, m->bell_count * sizeof(*bells));
 	return 0;
 }
 
@@ -204,6 +225,29 @@ void page_reap_worker(struct page_memory *m, unsigned worker)
 	page_ring(page_keeper_bell(m));
 }
 
+/* ---- rivals */
+
+static unsigned rivals_of(const struct page_memory *m)
+{
+	return m->worker_count - 1;
+}
+
+void page_rivals_begin(struct page_memory *m)
+{
+	atomic_store(&m->words->writing[rivals_of(m)], 1);
+}
+
+void page_rivals_end(struct page_memory *m)
+{
+	if (atomic_load(&m->words->writing[rivals_of(m)]) != 0)
+		page_reap_worker(m, rivals_of(m));
+}
+
+void page_rivals_cancel(struct page_memory *m)
+{
+	atomic_store(&m->words->writing[rivals_of(m)], 0);
+}
+
 /* ---- what is current */
 
 bool page_is_writing(const struct page_memory *m)
@@ -214,10 +258,11 @@ bool page_is_writing(const struct page_memory *m)
 	return false;
 }
 
-/* More have begun than are done: those whose worker has not yet heard that Redis knows count as begun. */
+/* More have begun than are done: those whose worker has not yet heard that Redis knows count as begun. Rivals have a Redis of
+ * their own to tell, or none. */
 bool page_is_storing(const struct page_memory *m)
 {
-	for (unsigned i = 0; i < m->worker_count; i++) {
+	for (unsigned i = 0; i < rivals_of(m); i++) {
 		uint32_t held = page_committed(m, i) - page_invalidated(m, i);
 		if (atomic_load(&m->words->writing[i]) > held)
 			return true;

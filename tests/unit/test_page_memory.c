@@ -99,7 +99,7 @@ static struct page fresh_page(const struct page_memory *m)
 static void test_bells(void **state)
 {
 	struct page_memory *m = *state;
-	assert_int_equal(m->bell_count, WORKERS + 1);
+	assert_int_equal(m->bell_count, 1 + WORKERS + 1); /* the keeper's, theirs, and that of the rivals */
 	for (size_t i = 0; i < m->bell_count; i++) {
 		assert_true(fcntl(m->bells[i], F_GETFD) & FD_CLOEXEC);
 		assert_true(fcntl(m->bells[i], F_GETFL) & O_NONBLOCK);
@@ -258,6 +258,63 @@ static void test_reaping_an_idle_worker(void **state)
 	assert_true(page_is_current(m, &page));
 	assert_true(page_is_quiet(m));
 	assert_int_equal(page_committed(m, 3), 1);
+}
+
+/* ---- rivals, and another program */
+
+static void test_nothing_is_current_beside_a_rival(void **state)
+{
+	struct page_memory *m = *state;
+	struct page page = fresh_page(m);
+	page_rivals_end(m); /* of none */
+	assert_true(page_is_current(m, &page));
+	page_rivals_begin(m);
+	page_rivals_begin(m);
+	assert_true(page_is_writing(m));
+	assert_false(page_is_storing(m)); /* nothing that this Redis has to hear of */
+	assert_false(page_is_quiet(m));
+	assert_false(page_is_current(m, &page));
+	page = fresh_page(m);
+	assert_false(page_is_current(m, &page));
+	page_bell_quiet(page_keeper_bell(m));
+	page_rivals_end(m);
+	assert_true(has_rung(page_keeper_bell(m)));
+	assert_int_not_equal(page_invalidated(m, WORKERS),
+			     page_committed(m, WORKERS)); /* the keeper owes it */
+	assert_false(page_is_writing(m));
+	assert_false(page_is_quiet(m)); /* what they were writing may still land */
+	assert_false(page_is_current(m, &page));
+	page_rivals_begin(m);
+	page_rivals_cancel(m);
+	assert_false(page_is_writing(m));
+}
+
+static void test_another_program_takes_over(void **state)
+{
+	struct page_memory *m = *state, other;
+	struct err err;
+	struct page page = fresh_page(m);
+	int fd = dup(m->shm.fd), bells[WORKERS + 2];
+	for (size_t i = 0; i < m->bell_count; i++)
+		bells[i] = dup(m->bells[i]);
+	assert_int_equal(page_memory_adopt(&other, fd, m->shm.size - 1, bells, m->worker_count, &m->machine,
+					   &err),
+			 -1);
+	assert_int_equal(page_memory_adopt(&other, m->bells[0], m->shm.size, bells, m->worker_count,
+					   &m->machine, &err),
+			 -1);
+	assert_int_equal(page_memory_adopt(&other, fd, m->shm.size, bells, m->worker_count, &m->machine,
+					   &err),
+			 0);
+	assert_true(page_is_current(&other, &page));
+	page_write_begins(&other, 4);
+	assert_true(page_is_writing(m));
+	page_write_ends(&other, 4, 1, true);
+	assert_false(page_is_current(m, &page));
+	page_ring(page_worker_bell(&other, 4));
+	assert_true(has_rung(page_worker_bell(m, 4)));
+	assert_int_equal(uuid_compare_to(&other.machine, &m->machine), 0);
+	page_memory_close(&other);
 }
 
 /* ---- the slot */
@@ -742,6 +799,8 @@ int main(void)
 	    DOUBTING_CASE(test_reaping_a_worker_that_wrote),
 	    DOUBTING_CASE(test_reaping_a_worker_that_owed),
 	    DOUBTING_CASE(test_reaping_an_idle_worker),
+	    DOUBTING_CASE(test_nothing_is_current_beside_a_rival),
+	    CASE(test_another_program_takes_over),
 	    CASE(test_a_page_travels_whole),
 	    CASE(test_who_waits_is_woken),
 	    CASE(test_a_slot_left_half_written),
