@@ -342,13 +342,15 @@ int server_listen(struct server *s, const int *fds, size_t count, struct err *er
 	return 0;
 }
 
+/* The kernel tells one watcher of each connection: whoever stops watching has to look at the queue afterwards, or what it alone was
+ * told of would wait there for the next one. */
 void server_drain(struct server *s)
 {
+	park(s, SERVER_PARK_MS);
 	for (size_t i = 0; i < s->listener_count; i++)
 		while (
 		    accept_one(s, s->listeners[i].watch.fd, 0)) /* who waits there was promised an answer */
 			;
-	park(s, SERVER_PARK_MS);
 	s->listener_count = 0;
 	s->draining = true;
 	s->lists[CONN_IDLE].timeout_ms = SERVER_DRAIN_IDLE_MS;
