@@ -4,6 +4,7 @@
  *
  *   writing[i]   writes of worker i that the store may be doing. Raised just before the store is asked, lowered
  *                after the generation has moved. Written by worker i's threads; by the master once it is dead.
+ *   workers_end  no worker is there from this number on. Raised by whoever begins, lowered by the master.
  *   generation   moves when something has changed. Never 0: 0 tags a page that is for nobody but who waits.
  *   doubt_until  until then a write of unknown outcome may still land: no page that was asked for before then is current later.
  *   link_until   how long the keeper vouches for other machines: for ever (cache = local), never (off, strict).
@@ -88,6 +89,9 @@ int page_keeper_bell(const struct page_memory *m);
 int page_worker_bell(const struct page_memory *m, unsigned worker);
 void page_ring(int bell);
 void page_bell_quiet(int bell);
+
+/* Worker i is there, and about to write: until page_reap_worker. */
+void page_worker_begins(struct page_memory *m, unsigned worker);
 
 /* ---- a write of worker i; any thread of it */
 

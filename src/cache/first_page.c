@@ -333,6 +333,7 @@ struct first_page *first_page_new(const struct first_page_settings *settings)
 	fp->worker = settings->worker;
 	fp->has_redis = settings->has_redis;
 	fp->hold_max_ms = settings->hold_max_ms;
+	page_worker_begins(fp->memory, fp->worker);
 	/* What a predecessor left open has been ended by the master. */
 	fp->released = page_committed(fp->memory, fp->worker);
 	return fp;

@@ -43,11 +43,13 @@ struct page_worker {
 	_Alignas(PAGE_LINE_BYTES) _Atomic uint32_t committed; /* the last number given out */
 	_Atomic uint32_t invalidated;
 	_Atomic uint32_t waiting;
+	_Atomic uint32_t is_there;
 };
 
 struct page_words {
-	/* Packed: all are read for a hit. */
-	_Alignas(PAGE_LINE_BYTES) _Atomic uint32_t writing[PAGE_WORKERS_MAX];
+	/* Packed: all are read for a hit, as far as there are workers. */
+	_Alignas(PAGE_LINE_BYTES) _Atomic uint32_t workers_end;
+	_Atomic uint32_t writing[PAGE_WORKERS_MAX];
 	_Alignas(PAGE_LINE_BYTES) _Atomic uint64_t generation;
 	_Alignas(PAGE_LINE_BYTES) _Atomic int64_t link_until_ns;
 	_Alignas(PAGE_LINE_BYTES) _Atomic uint64_t wanted;
@@ -150,13 +152,35 @@ void page_bell_quiet(int bell)
 		assert(errno == EAGAIN); /* it did not ring */
 }
 
-/* ---- a write */
+/* ---- workers */
 
 static struct page_worker *worker_of(const struct page_memory *m, unsigned worker)
 {
 	assert(worker < m->worker_count);
 	return &m->words->workers[worker];
 }
+
+void page_worker_begins(struct page_memory *m, unsigned worker)
+{
+	_Atomic uint32_t *end = &m->words->workers_end;
+	uint32_t last = atomic_load(end);
+	atomic_store(&worker_of(m, worker)->is_there, 1);
+	while (last <= worker && !atomic_compare_exchange_weak(end, &last, worker + 1))
+		continue;
+}
+
+/* A worker that begins meanwhile has said that it is there, and wins. */
+static void forget_worker(struct page_memory *m, unsigned worker)
+{
+	_Atomic uint32_t *end = &m->words->workers_end;
+	uint32_t last = atomic_load(end);
+	atomic_store(&worker_of(m, worker)->is_there, 0);
+	while (last > 0 && last <= m->worker_count && !atomic_load(&worker_of(m, last - 1)->is_there))
+		if (atomic_compare_exchange_weak(end, &last, last - 1))
+			last--;
+}
+
+/* ---- a write */
 
 void page_write_begins(struct page_memory *m, unsigned worker)
 {
@@ -222,6 +246,7 @@ void page_reap_worker(struct page_memory *m, unsigned worker)
 	}
 	atomic_store(&m->words->writing[worker], 0);
 	atomic_store(&w->waiting, 0);
+	forget_worker(m, worker);
 	page_ring(page_keeper_bell(m));
 }
 
@@ -250,12 +275,16 @@ void page_rivals_cancel(struct page_memory *m)
 
 /* ---- what is current */
 
+/* A worker that comes after the first line has written nothing that anybody could have seen before it. */
 bool page_is_writing(const struct page_memory *m)
 {
-	for (unsigned i = 0; i < m->worker_count; i++)
+	uint32_t end = atomic_load(&m->words->workers_end);
+	if (end > m->worker_count)
+		end = m->worker_count;
+	for (unsigned i = 0; i < end; i++)
 		if (atomic_load(&m->words->writing[i]) != 0)
 			return true;
-	return false;
+	return atomic_load(&m->words->writing[rivals_of(m)]) != 0;
 }
 
 /* More have begun than are done: those whose worker has not yet heard that Redis knows count as begun. Rivals have a Redis of

@@ -55,6 +55,8 @@ static void open_bench(struct bench *b, bool has_redis)
 	const struct store_settings settings = fixture_settings(b->dir.uri);
 	b->store = fixture_open(&settings);
 	assert_int_equal(page_memory_open(&b->memory, WORKERS, 0, &err), 0);
+	for (unsigned i = 0; i < WORKERS; i++)
+		page_worker_begins(&b->memory, i); /* the others write by hand */
 	page_keeper_begins(&b->memory);
 	page_bell_quiet(page_keeper_bell(&b->memory));
 	page_keeper_beat(&b->memory);

@@ -62,6 +62,8 @@ static int open_memory_for(void **state, uint32_t doubt_ms)
 	if (page_memory_open(m, WORKERS, doubt_ms, &err) != 0)
 		return -1;
 	page_set_link_until(m, INT64_MAX);
+	for (unsigned i = 0; i < WORKERS; i++)
+		page_worker_begins(m, i);
 	*state = m;
 	return 0;
 }
@@ -258,6 +260,29 @@ static void test_reaping_an_idle_worker(void **state)
 	assert_true(page_is_current(m, &page));
 	assert_true(page_is_quiet(m));
 	assert_int_equal(page_committed(m, 3), 1);
+}
+
+static void test_workers_come_and_go(void **state)
+{
+	struct page_memory *m = *state;
+	struct page page = fresh_page(m);
+	for (unsigned i = WORKERS; i-- > 0;)
+		page_reap_worker(m, i);
+	page_write_begins(m, 3); /* nobody is there: it is not looked at */
+	assert_false(page_is_writing(m));
+	page_worker_begins(m, 3);
+	assert_true(page_is_writing(m));
+	page_worker_begins(m, 1);
+	assert_false(page_is_current(m, &page));
+	page_reap_worker(m, 3);
+	assert_false(page_is_writing(m));
+	page_write_begins(m, 1);
+	assert_true(page_is_writing(m));
+	page_rivals_begin(m);
+	page_reap_worker(m, 1);
+	assert_true(page_is_writing(m));
+	page_rivals_end(m);
+	assert_false(page_is_writing(m));
 }
 
 /* ---- rivals, and another program */
@@ -799,6 +824,7 @@ int main(void)
 	    DOUBTING_CASE(test_reaping_a_worker_that_wrote),
 	    DOUBTING_CASE(test_reaping_a_worker_that_owed),
 	    DOUBTING_CASE(test_reaping_an_idle_worker),
+	    CASE(test_workers_come_and_go),
 	    DOUBTING_CASE(test_nothing_is_current_beside_a_rival),
 	    CASE(test_another_program_takes_over),
 	    CASE(test_a_page_travels_whole),
