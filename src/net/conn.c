@@ -621,10 +621,23 @@ static void expire_sending(struct conn *c)
 	c->unsent_bytes = unsent_bytes;
 }
 
+/* Its time is over, unless a request has come that nobody has told of yet: to close it now would be to drop that unread. */
+static void expire_idle(struct conn *c)
+{
+	int unread_bytes = 0;
+	if (ioctl(c->watch.fd, FIONREAD, &unread_bytes) != 0 || unread_bytes == 0) {
+		conn_close(c, "idle for too long");
+		return;
+	}
+	c->may_read = true;
+	server_list_append(c->server, c, CONN_IDLE);
+	server_mark_ready(c->server, c);
+}
+
 void conn_expire(struct conn *c)
 {
 	switch ((enum conn_state)c->state) {
-	case CONN_IDLE: conn_close(c, "idle for too long"); break;
+	case CONN_IDLE: expire_idle(c); break;
 	case CONN_HEAD: answer_408(c, "the head of the request took too long"); break;
 	case CONN_BODY: expire_body(c); break;
 	case CONN_PENDING: expire_pending(c); break;
