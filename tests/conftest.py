@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.daemon import BINARY, Todod
+from harness.frame import conf
 from harness.machine import Machine
 from harness.mongo import Mongod, ReplicaSet, mongod_program, new_database_name
 from harness.redis import Redis
@@ -84,6 +85,15 @@ def todod(directory):
             failures.append(failure)
     if failures:
         raise failures[0]
+
+
+@pytest.fixture
+def configured(todod, directory):
+    """A daemon that has everything from its file: configured("127.0.0.1:0", cache="off"). harness/frame.py writes others."""
+    def start(*listen, deaths=False, program=BINARY, **keys):
+        return todod(config=conf(directory, *(listen or ["127.0.0.1:0"]), **keys), listen=None, workers=None, store=None,
+                     deaths=deaths, program=program)
+    return start
 
 
 @pytest.fixture

@@ -9,34 +9,41 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { PROCESS_SETUPS = 8 }; /* at a time: one per generation that set its store up by itself */
+
 enum process_state { PROCESS_NONE, PROCESS_BOOTING, PROCESS_READY, PROCESS_DRAINING };
 
-/* One cache-line pair per slot: neighbours never share a line. */
+/* One cache-line pair per slot: neighbours never share a line. A slot is used again by other processes, one after the other:
+ * what it counts goes on, and the sum over all slots is the whole service. */
 struct process_slot {
 	_Alignas(128) _Atomic uint64_t beat_ns; /* CLOCK_MONOTONIC of the last beat */
 	_Atomic uint32_t state;                 /* enum process_state */
 	_Atomic uint32_t forced;                /* connections that a drain had to cut */
 	_Atomic uint32_t connections;           /* that it has now, for the balance among its kind */
+	_Atomic uint32_t is_spent;              /* it asks for a successor: see process_ask_successor */
 	_Atomic uint32_t
 	    is_writing_log; /* it is in the middle of a write to a file that others append to, too */
 };
 
+/* Written by the master, but for what is said to be everybody's. */
 struct process_board {
-	_Alignas(128) _Atomic uint32_t
-	    setup_done; /* the set-up child has succeeded: the store may be used. The master's */
+	_Alignas(128) _Atomic uint32_t setup_done[PROCESS_SETUPS]; /* the store may be used: struct process */
+	_Atomic uint32_t peers_end; /* the slots of living workers come before this one, among the workers' */
+	_Atomic uint32_t slots_end; /* from this slot on, none has ever been used: sums need not look there */
 	_Atomic uint32_t
 	    is_log_cut; /* the file that many append to ends within a line: whoever writes next ends it. Everybody's */
 };
 
 struct process {
-	const char *name;                 /* of the kind of process, a literal */
-	unsigned index;                   /* 0, 1, … among its kind */
-	struct process_slot *slot;        /* its own */
-	const struct process_slot *peers; /* the slots of its kind, its own among them */
-	size_t peer_count;                /* at least 1 */
+	const char *name;          /* of the kind of process, a literal */
+	unsigned index;            /* unlike that of every other living one of its kind that has its memory */
+	struct process_slot *slot; /* its own */
+	const struct process_slot *peers; /* slots of those that listen: process_peer_count */
+	size_t peers_max;
 	struct process_board *board;
+	const _Atomic uint32_t *setup_done; /* not 0: its store has been set up, and may be used */
 	int lifeline_fd; /* readable (end of file) once the master has gone; -1 after the process closed it */
-	int *listener_fds; /* owned by the process: it closes them when it drains */
+	const int *listener_fds; /* owned by the process: it closes them when it drains */
 	size_t listener_count;
 	const void *config; /* what main.c gave the master to hand on, */
 	void *
@@ -47,5 +54,11 @@ struct process {
 void process_beat(const struct process *p);
 
 void process_set_state(const struct process *p, enum process_state state);
+
+/* How many of `peers` there are to look at; those that are not PROCESS_READY do not count. */
+size_t process_peer_count(const struct process *p);
+
+/* It has done or grown enough. It works on until the master, once a successor is ready, tells it to drain. */
+void process_ask_successor(const struct process *p);
 
 #endif

@@ -8,9 +8,16 @@
 
 #include "base/process.h"
 
+#include <stdbool.h>
+
+struct config;
+
 /* Runs until told to leave. process->shared is the struct page_memory, process->config the configuration. Returns the exit
  * code. */
 int keeper_run(struct process *p);
+
+/* Would a keeper that runs with one configuration do for the other as well? */
+bool keeper_does_for(const struct config *a, const struct config *b);
 
 /* Name and version of the library that speaks to Redis. */
 const char *keeper_library(void);

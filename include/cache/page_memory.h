@@ -56,6 +56,19 @@ struct page_memory {
 
 enum { PAGE_PLACES_MAX = 4 * 1024 + 64 };
 
+/* Places for all that may be there at a time, of so many workers each: a generation that serves, one that boots, two that drain; and
+ * some for those that are recycled. */
+static inline unsigned page_places(unsigned workers)
+{
+	return 4 * workers + 16;
+}
+
+/* Descriptors that every process has for them. */
+static inline size_t page_bells(unsigned places)
+{
+	return (size_t)places + 2;
+}
+
 /* For workers 0 to places - 1. `doubt_ms`: how long a write of unknown outcome may still land; 0 where none can (SQLite: the
  * process is gone). Returns 0, or -1 and *err (EXIT_CODE_OS). */
 int page_memory_open(struct page_memory *m, unsigned places, uint32_t doubt_ms, struct err *err);

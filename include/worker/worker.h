@@ -17,7 +17,7 @@ struct census;
 struct page_memory;
 struct rate_limit;
 
-/* Of the descriptor limit, what is not for connections: store, loop and log; and a bell for each process besides. */
+/* Of the descriptor limit, what is not for connections: store, loop and log; and the bells of the first page besides. */
 enum { WORKER_SPARE_DESCRIPTORS = 64 };
 
 /* What the workers share: process.shared of each. All borrowed. */

@@ -314,7 +314,7 @@ static int open_keeper(struct keeper *k, struct err *err)
 	struct executor_settings executor = {
 	    .store = k->store,
 	    .timeout_ms = k->config->store_timeout_ms,
-	    .setup_done = &k->process->board->setup_done,
+	    .setup_done = k->process->setup_done,
 	    .readers = 1,
 	};
 	k->executor = executor_open(&executor, err);
@@ -371,6 +371,14 @@ int keeper_run(struct process *p)
 	loop_run(&k->loop);
 	close_keeper(k);
 	return EXIT_CODE_OK;
+}
+
+bool keeper_does_for(const struct config *a, const struct config *b)
+{
+	return strcmp(a->store, b->store) == 0 && strcmp(a->cache, b->cache) == 0 &&
+	       a->cache_mode == b->cache_mode && a->cache_ttl_s == b->cache_ttl_s &&
+	       a->cache_fresh_s == b->cache_fresh_s && a->store_timeout_ms == b->store_timeout_ms &&
+	       a->log_level == b->log_level;
 }
 
 const char *keeper_library(void)

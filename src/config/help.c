@@ -42,7 +42,10 @@ const struct config_term config_options[] = {
 const struct config_term config_signals[] = {
 	{"TERM", "finish the requests in flight, at most drain_timeout_s, and stop"},
 	{"INT, QUIT", "stop at once"},
+	{"HUP", "read the configuration anew; whatever is wrong with it changes nothing"},
+	{"USR2", "become the program that is on disk now, under the same process id"},
 	{"USR1", "open the access log again"},
+	{"TTIN, TTOU", "one worker more, one less, until the next reload"},
 	{NULL, NULL},
 };
 

@@ -105,7 +105,7 @@ const struct config_key config_keys[] = {
 	{NUMBER(slow_ms, type_number, "0", 0, 3600000, "ms"),
 	 .meaning = "a request that took longer is logged, with where its time went; 0: none is"},
 	{NUMBER(drain_timeout_s, type_number, "30", 0, 3600, "s"),
-	 .meaning = "a stop waits that long for requests in flight"},
+	 .meaning = "a stop, a reload or an upgrade waits that long for requests in flight"},
 	{NAME(user, "a user"),
 	 .meaning = "who the processes run as, where root starts them; the master stays root"},
 	{NAME(group, "a group"), .meaning = "their group; none: that of user"},

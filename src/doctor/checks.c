@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "cache/inspect.h"
+#include "cache/page_memory.h"
 #include "net/listener.h"
 #include "net/probe.h"
 #include "store/store.h"
@@ -110,9 +111,9 @@ static void check_listen(const struct config *config, struct report *report)
 static void check_descriptors(const struct config *config, struct report *report)
 {
 	struct rlimit limit;
-	size_t workers =
+	unsigned workers =
 	    config->workers ? config->workers : config_default_workers("/sys/fs/cgroup", "/proc/self/cgroup");
-	size_t spare = WORKER_SPARE_DESCRIPTORS + workers + 1;
+	size_t spare = WORKER_SPARE_DESCRIPTORS + page_bells(page_places(workers));
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return;
 	size_t hard = (size_t)limit.rlim_max, room = hard > spare ? hard - spare : 0;

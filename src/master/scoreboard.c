@@ -2,13 +2,29 @@
 
 #include "base/clock.h"
 
-int scoreboard_open(struct scoreboard *sb, size_t slot_count, struct err *err)
+enum { SCOREBOARD_LAYOUT = 1 }; /* to be counted up with any change of struct process_slot or process_board */
+
+static const size_t size = sizeof(struct process_board) + SCOREBOARD_SLOTS * sizeof(struct process_slot);
+
+static void lay_out(struct scoreboard *sb)
 {
-	size_t size = sizeof(struct process_board) + slot_count * sizeof(struct process_slot);
-	if (shm_open_new(&sb->memory, "todod", size, err) != 0)
-		return -1;
 	sb->board = sb->memory.addr;
 	sb->slots = (struct process_slot *)(void *)(sb->board + 1);
+}
+
+int scoreboard_open(struct scoreboard *sb, struct err *err)
+{
+	if (shm_open_new(&sb->memory, "todod", size, err) != 0)
+		return -1;
+	lay_out(sb);
+	return 0;
+}
+
+int scoreboard_adopt(struct scoreboard *sb, int fd, struct err *err)
+{
+	if (shm_open_fd(&sb->memory, fd, size, err) != 0)
+		return -1;
+	lay_out(sb);
 	return 0;
 }
 
@@ -17,11 +33,23 @@ void scoreboard_close(struct scoreboard *sb)
 	shm_close(&sb->memory);
 }
 
+uint64_t scoreboard_layout(void)
+{
+	return (uint64_t)SCOREBOARD_LAYOUT << 32 | size;
+}
+
 void scoreboard_reset(struct process_slot *slot)
 {
 	atomic_store(&slot->beat_ns, (uint64_t)clock_monotonic_ns());
 	atomic_store(&slot->state, PROCESS_BOOTING);
 	atomic_store(&slot->forced, 0);
+	atomic_store(&slot->connections, 0);
+	atomic_store(&slot->is_spent, 0);
+}
+
+void scoreboard_clear(struct process_slot *slot)
+{
+	atomic_store(&slot->state, PROCESS_NONE);
 	atomic_store(&slot->connections, 0);
 }
 
@@ -34,4 +62,9 @@ int64_t scoreboard_beat_age_ms(const struct process_slot *slot)
 bool scoreboard_is_ready(const struct process_slot *slot)
 {
 	return atomic_load(&slot->state) == PROCESS_READY;
+}
+
+bool scoreboard_is_spent(const struct process_slot *slot)
+{
+	return atomic_load(&slot->is_spent) != 0;
 }

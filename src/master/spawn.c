@@ -3,6 +3,8 @@
 #include "base/buf.h"
 #include "master/notify.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,7 +32,8 @@ static int compare_fds(const void *a, const void *b)
 /* An allow-list, since a forgotten descriptor would outlive its owner in here. Sorts `kept`. */
 static bool close_all_but(int *kept, size_t count)
 {
-	qsort(kept, count, sizeof(*kept), compare_fds);
+	if (count > 0)
+		qsort(kept, count, sizeof(*kept), compare_fds);
 	unsigned next = STDERR_FILENO + 1;
 	bool all = true;
 	for (size_t i = 0; i < count; i++) {
@@ -52,40 +55,43 @@ static void reset_signals(void)
 		(void)sigaction(number, &by_default, NULL); /* fails for those that cannot be changed */
 }
 
-static bool close_others(const struct process *p, const struct master_settings *settings)
+static bool close_others(const struct process *p, const struct master_plan *plan)
 {
-	int *kept = alloc_zeroed(1 + p->listener_count + settings->kept_count, sizeof(*kept));
+	int *kept = alloc_zeroed(1 + p->listener_count + plan->kept_count, sizeof(*kept));
 	size_t count = 0;
 	kept[count++] = p->lifeline_fd;
 	for (size_t i = 0; i < p->listener_count; i++)
 		kept[count++] = p->listener_fds[i];
-	for (size_t i = 0; i < settings->kept_count; i++)
-		kept[count++] = settings->kept_fds[i];
+	for (size_t i = 0; i < plan->kept_count; i++)
+		kept[count++] = plan->kept_fds[i];
 	bool closed = close_all_but(kept, count);
 	free(kept);
 	return closed;
 }
 
-static _Noreturn void run_child(const struct process_kind *kind, struct process p, pid_t master,
-				const struct master_settings *settings)
+static void die_with(pid_t master, int number)
 {
-	if (!kind->listens)
-		p.listener_count = 0;
-	bool closed = close_others(&p, settings);
+	(void)prctl(PR_SET_PDEATHSIG, number);
+	if (getppid() != master)
+		_exit(EXIT_CODE_OK); /* it died before the line above */
+}
+
+static _Noreturn void run_child(const struct process_kind *kind, struct process p, pid_t master,
+				const struct master_plan *plan)
+{
+	bool closed = close_others(&p, plan);
 	reset_signals();
 	char name[16]; /* all that the kernel keeps */
 	(void)snprintf(name, sizeof(name), "todod-%.9s", kind->name);
 	(void)prctl(PR_SET_NAME, name);
 	notify_forget();
-	log_init(kind->name, settings->log_level);
+	log_init(kind->name, plan->log_level);
 	struct err err;
-	if (privileges_drop(settings->privileges, &err) != 0) {
+	if (privileges_drop(plan->privileges, &err) != 0) {
 		log_error("%s", err.text);
 		_exit(err.code);
 	}
-	(void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* behind a change of the user, which clears it */
-	if (getppid() != master)
-		_exit(EXIT_CODE_OK); /* it died before the line above */
+	die_with(master, SIGTERM); /* behind a change of the user, which clears it */
 	if (!closed)
 		log_error("close_range is refused here: the %s keeps the master's descriptors", kind->name);
 	int code = kind->run(&p);
@@ -97,11 +103,64 @@ static _Noreturn void run_child(const struct process_kind *kind, struct process 
 	_exit(code);
 }
 
-pid_t spawn(const struct process_kind *kind, const struct process *p, const struct master_settings *settings)
+pid_t spawn(const struct process_kind *kind, const struct process *p, const struct master_plan *plan)
 {
 	pid_t master = getpid();
 	pid_t pid = fork();
 	if (pid == 0)
-		run_child(kind, *p, master, settings);
+		run_child(kind, *p, master, plan);
 	return pid;
+}
+
+/* ---- children that judge */
+
+static void stand_alone(pid_t master)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	reset_signals();
+	notify_forget();
+	die_with(master, SIGKILL);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+pid_t spawn_judge(int (*judge)(void *arg), void *arg)
+{
+	pid_t master = getpid();
+	pid_t pid = fork();
+	if (pid != 0)
+		return pid;
+	(void)close_all_but(NULL, 0);
+	stand_alone(master);
+	_exit(judge(arg));
+}
+
+static _Noreturn void run_program(const char *program, char *const *argv, const char *option,
+				  const struct handover *h)
+{
+	size_t count = 0;
+	while (argv[count])
+		count++;
+	const char **words = alloc_zeroed(count + 2, sizeof(*words));
+	for (size_t i = 0; i < count; i++)
+		words[i] = argv[i];
+	words[count] = option;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0)
+		(void)dup2(null, STDOUT_FILENO);
+	(void)fcntl(h->fd, F_SETFD, 0);
+	handover_name(h);
+	(void)execv(program, (char *const *)(void *)words);
+	log_error("cannot execute %s: %s", program, strerror(errno));
+	_exit(EXIT_CODE_OS);
+}
+
+pid_t spawn_program(const char *program, char *const *argv, const char *option, const struct handover *h)
+{
+	pid_t master = getpid();
+	pid_t pid = fork();
+	if (pid != 0)
+		return pid;
+	stand_alone(master);
+	run_program(program, argv, option, h);
 }

@@ -183,11 +183,17 @@ static struct server_load balance(void *arg, size_t connections)
 {
 	const struct worker *w = arg;
 	const struct process *p = w->process;
-	size_t sum = 0;
+	size_t total = 0, accepting = 0, ready = 0, count = process_peer_count(p);
 	atomic_store_explicit(&p->slot->connections, (uint32_t)connections, memory_order_relaxed);
-	for (size_t i = 0; i < p->peer_count; i++)
-		sum += atomic_load_explicit(&p->peers[i].connections, memory_order_relaxed);
-	return (struct server_load){.mean = sum / p->peer_count, .total = sum};
+	for (size_t i = 0; i < count; i++) {
+		const struct process_slot *peer = &p->peers[i];
+		size_t its = atomic_load_explicit(&peer->connections, memory_order_relaxed);
+		bool accepts = atomic_load_explicit(&peer->state, memory_order_relaxed) == PROCESS_READY;
+		total += its;
+		accepting += accepts ? its : 0;
+		ready += accepts;
+	}
+	return (struct server_load){.mean = ready ? accepting / ready : connections, .total = total};
 }
 
 static void note(void *arg, const struct request *req, const struct client *client, struct buf *note)
@@ -338,7 +344,7 @@ static struct executor *open_executor(const struct worker *w, struct err *err)
 	const struct executor_settings settings = {
 	    .store = w->store,
 	    .timeout_ms = w->config->store_timeout_ms,
-	    .setup_done = &w->process->board->setup_done,
+	    .setup_done = w->process->setup_done,
 	    .readers = EXECUTOR_READERS,
 	    .writers = EXECUTOR_WRITERS,
 	    .gather_max_us = EXECUTOR_GATHER_MAX_US,

@@ -1,4 +1,5 @@
 """A todod of its own: started in its own session and directory, watched, and ended without a trace."""
+import mmap
 import os
 import re
 import signal
@@ -18,6 +19,9 @@ _READY = re.compile(r"\] ready\b")
 _DEATH = re.compile(r"\b(died|killed)\b")
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 _ESTABLISHED = "01"
+
+# src/master/scoreboard.h, include/base/process.h
+SLOTS_OF_OTHERS, SLOTS, PROCESS_READY = 16, 16 + 4 * 1024 + 64, 2
 
 
 # ---- /proc ---------------------------------------------------------------------------------------------
@@ -149,23 +153,22 @@ class Todod:
     A running daemon. Options are keyword arguments (store=…, workers=…); `listen` is a free port of 127.0.0.1
     and `workers` 3 unless given. `prefix` is put in front of the command; `config` is the text of a
     configuration file. `deaths`: that processes die is part of the test. `traced`: it runs under ptrace(2),
-    where leaks cannot be looked for.
+    where leaks cannot be looked for. `program`: another one than what was built.
     """
 
     def __init__(self, directory, *, env=None, config=None, prefix=(), arguments=(), wait=True, deaths=False,
-                 traced=False, **options):
+                 traced=False, program=BINARY, **options):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.expects_deaths, self.traced = deaths, traced
+        self.expects_deaths, self.traced, self.program = deaths, traced, program
         options.setdefault("listen", "127.0.0.1:0")
         options.setdefault("workers", 3)
         options.setdefault("store", f"sqlite:{self.directory}/todo.db")
         self.options = {key: value for key, value in options.items() if value is not None}
         self.arguments, self.prefix, self.env = list(arguments), list(prefix), dict(env or {})
         if config is not None:
-            path = self.directory / "todod.conf"
-            path.write_text(config)
-            self.arguments += ["-c", str(path)]
+            self.configure(config)
+            self.arguments += ["-c", str(self.directory / "todod.conf")]
         self.process = None
         self.starts = 0
         self.start(wait)
@@ -183,7 +186,7 @@ class Todod:
         with open(self.log_path, "wb") as log:
             # The kernel ends it even when the test process itself is killed.
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *self.prefix, BINARY, *self.arguments, *command_line(self.options)],
+                ["setpriv", "--pdeathsig", "KILL", *self.prefix, self.program, *self.arguments, *command_line(self.options)],
                 env=environment(self.directory, self.env, not self.traced), cwd=self.directory, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True)
         if wait:
@@ -201,8 +204,31 @@ class Todod:
         wait_until(lambda: self.request("GET", "/readyz").status == 200, lambda: f"store:\n{self.log}", timeout_s)
         return self
 
+    def configure(self, text):
+        """Writes its configuration file; a reload reads it."""
+        (self.directory / "todod.conf").write_text(text)
+
     def send(self, number, pid=None):
         os.kill(pid or self.master, number)
+
+    def changes(self, what, result):
+        """How many reloads or upgrades (`what`) ended so far: as "serves" or as "failed"."""
+        return len(self.lines(rf" {what}: generation \d+ serves" if result == "serves" else rf" {what} failed: "))
+
+    def change(self, number=signal.SIGHUP, result="serves", timeout_s=20 * SLOW):
+        """Asks for a reload (SIGHUP) or an upgrade (SIGUSR2), and waits for its end."""
+        what = {signal.SIGHUP: "reload", signal.SIGUSR2: "upgrade"}[number]
+        before = self.changes(what, result)
+        self.send(number)
+        wait_until(lambda: self.changes(what, result) > before, lambda: f"{what} {result}:\n{self.log}", timeout_s)
+
+    def wait_settled(self, count, timeout_s=20 * SLOW):
+        """So many workers, of one generation, and nobody else drains or boots."""
+        def settled():
+            begun = max([1, *(int(line.rsplit(" generation ", 1)[1].split()[0]) for line in self.lines(r"generation \d+ boots"))])
+            gone = len(self.lines(r"generation \d+ has left"))
+            return begun - gone == 1 and len(self.worker_pids()) == count and self.keeper_pid()
+        wait_until(settled, lambda: f"{count} workers of one generation:\n{self.log}", timeout_s)
 
     def wait_exit(self, timeout_s=30 * SLOW):
         """The exit code; negative for a signal, as in subprocess."""
@@ -288,6 +314,17 @@ class Todod:
     def worker_pids(self):
         """Living workers; the set-up child is none."""
         return self.pids_named("worker")
+
+    def watch_ready(self):
+        """A function that tells at once how many workers say in the scoreboard that they are ready. Its slots begin with a time of
+        eight bytes, then comes the state."""
+        fd = next(fd for fd, link in descriptors(self.master).items() if link.startswith("/memfd:todod ("))
+        with open(f"/proc/{self.master}/fd/{fd}", "rb") as memory:
+            data = mmap.mmap(memory.fileno(), 0, prot=mmap.PROT_READ)
+        stride = len(data) // SLOTS // 128 * 128
+        first = len(data) - SLOTS * stride + SLOTS_OF_OTHERS * stride
+        states = range(first + 8, first + 8 + 32 * stride, stride)
+        return lambda: sum(data[at] == PROCESS_READY for at in states)
 
     def keeper_pid(self):
         """The living keeper, or None while there is none."""

@@ -512,6 +512,29 @@ def test_the_service_manager_is_told(todod, manager):
     assert all(re.fullmatch(r"READY=1|STOPPING=1|WATCHDOG=1|STATUS=.*", line) for line in lines), lines
 
 
+def test_the_service_manager_is_told_of_changes(todod, directory):
+    """Each begins with RELOADING=1 at a time that is not before it was asked for, and ends with READY=1, whatever becomes of it."""
+    manager = Manager(f"{directory}/notify").listen()
+    daemon = todod(env=_notify(manager), config="", listen="127.0.0.1:0")
+    manager.wait("READY=1")
+    for number, result, text in ((signal.SIGHUP, "serves", ""), (signal.SIGUSR2, "serves", ""), (signal.SIGHUP, "failed", "wrokers = 1\n")):
+        daemon.configure(text)
+        asked_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        daemon.change(number, result=result)
+        manager.wait("READY=1")
+        told = next(lines for _, _, lines in reversed(manager.messages) if "RELOADING=1" in lines)
+        assert next(int(line.split("=")[1]) for line in told if line.startswith("MONOTONIC_USEC=")) >= asked_us
+    wait_until(lambda: any("STATUS=" in line and "; the last reload failed" in line for _, _, lines in manager.messages for line in lines),
+               lambda: str(manager.messages[-3:]))
+    ready = len(manager.times("READY=1"))
+    for _ in range(3):
+        daemon.send(signal.SIGHUP)  # those that come during one are one more
+        manager.wait("RELOADING=1")
+    wait_until(lambda: len(manager.times("READY=1")) > ready + 1, lambda: str(manager.messages))
+    assert {pid for _, pid, _ in manager.messages} == {daemon.master}
+    manager.close()
+
+
 def test_a_master_that_stands_still_is_missed(todod, directory):
     manager = Manager(f"{directory}/notify").listen()
     daemon = todod(env=_notify(manager, **WATCHDOG), prefix=NAMED)

@@ -18,55 +18,12 @@ import pytest
 from harness.daemon import (BINARY, accepts, command_line, cpu_seconds, descriptors, environment, free_port, is_alive,
                             processes_of_session, propagation, run_todod, state_of, status_field, wait_until_gone)
 from harness.load import Load, judge
+from harness.readers import Readers
 from harness.sqlite import write_lock
 from harness.waiting import SLOW, Stopwatch, wait_until
 from harness.wire import Closed, Connection, request_bytes
 
 POST = request_bytes("POST", "/todo", {"content": "in flight"})
-
-
-class Readers:
-    """Keep-alive connections that ask for /index all the time, one thread each; counts what goes wrong."""
-
-    def __init__(self, daemon, count):
-        self.daemon, self.stopping, self.answers, self.wrong, self.longest = daemon, threading.Event(), 0, [], 0.0
-        self.threads = [threading.Thread(target=self._run) for _ in range(count)]
-
-    def __enter__(self):
-        self.address = self.daemon.address
-        for thread in self.threads:
-            thread.start()
-        wait_until(lambda: self.answers > 50, "load")
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join()
-
-    def _run(self):
-        connection = None
-        while not self.stopping.is_set():
-            watch = Stopwatch()
-            try:
-                connection = connection or Connection(self.address)
-                response = connection.request("GET", "/index")
-                self.answers += 1
-                self.longest = max(self.longest, watch.seconds)
-                if response.status != 200:
-                    self.wrong.append(repr(response))
-                if response.closes:
-                    connection.close()
-                    connection = None
-            except (OSError, Closed) as failure:
-                self.wrong.append(repr(failure))
-                if connection:
-                    connection.close()
-                connection = None
-                time.sleep(0.01)
-            time.sleep(0.002)
-        if connection:
-            connection.close()
 
 
 # ---- T1, T2, T3: workers that die or hang, a master that hangs -------------------------------------------

@@ -1,0 +1,48 @@
+/*
+ * SIGHUP. A child proves the configuration first: what it may do wrong (a file that is a pipe, a library that aborts over a URI) it
+ * does there, and the master waits for it with a deadline. It is forked, not executed: the program on disk may be a newer one by now,
+ * and judge otherwise than this one, which has to live with the configuration.
+ *
+ *     asked -> judged -> planned -> boots -> serves
+ *
+ * Whatever fails on the way, the generation that serves is left as it is. Requests that come meanwhile are one that follows.
+ */
+#include "master/master_private.h"
+
+#include "master/spawn.h"
+
+#include <stdlib.h>
+#include <sys/wait.h>
+
+static void plan_next(struct master *m)
+{
+	struct master_plan plan;
+	struct err err;
+	const struct master_settings *s = m->settings;
+	if (s->ops->plan(s->arg, &plan, m->serving ? &m->serving->plan : NULL, &err) != 0)
+		attempt_fail(&m->reload, "%s", err.text);
+	else
+		(void)generation_begin(m, &plan, &m->reload);
+}
+
+void reload_judged(struct master *m, int status)
+{
+	m->reload.judge = 0;
+	if (m->phase != PHASE_RUN)
+		return;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_CODE_OK)
+		plan_next(m);
+	else if (WIFEXITED(status))
+		attempt_fail(&m->reload, "the configuration is wrong, as said above");
+	else
+		attempt_fail(&m->reload, "reading the configuration ended with signal %d", WTERMSIG(status));
+}
+
+void reload_tend(struct master *m, int64_t now_ms)
+{
+	attempt_tend(&m->reload, now_ms);
+	if (!attempt_is_pending(&m->reload) || !master_may_change(m))
+		return;
+	attempt_begin(&m->reload);
+	attempt_await(&m->reload, spawn_judge(m->settings->ops->prove, m->settings->arg), now_ms);
+}
