@@ -52,6 +52,8 @@ struct config {
 	struct ip_set trusted_proxies;
 	uint32_t proxy_header; /* enum config_proxy_header */
 	uint32_t worker_timeout_s;
+	uint32_t max_requests;      /* 0: any number */
+	uint32_t max_rss_mb;        /* 0: any */
 	uint32_t log_level;         /* enum log_level */
 	uint32_t access_log_format; /* enum config_access_log_format */
 	uint32_t slow_ms;           /* 0: off */

@@ -8,6 +8,7 @@
 #include "net/server.h"
 #include "store/executor.h"
 #include "worker/access_file.h"
+#include "worker/lifespan.h"
 #include "worker/request_log.h"
 
 #include <errno.h>
@@ -41,6 +42,7 @@ struct worker {
 	struct api api;
 	struct request_log request_log;
 	struct response response;
+	struct lifespan lifespan;
 	bool draining;
 	int64_t drain_deadline_ms;
 };
@@ -163,6 +165,7 @@ static bool handle(void *arg, const struct request *req, struct ticket ticket, s
 		   void **pending)
 {
 	struct worker *w = arg;
+	lifespan_count(&w->lifespan);
 	*pending = api_handle(&w->api, req, owner_of(ticket), res);
 	return !*pending;
 }
@@ -262,6 +265,8 @@ static void tick(void *arg)
 	answer_collected(w);
 	server_tick(w->server);
 	request_log_tick(&w->request_log, w->loop.now_ms);
+	if (lifespan_is_over(&w->lifespan, w->loop.now_ms))
+		process_ask_successor(w->process);
 }
 
 static int after_events(void *arg)
@@ -370,6 +375,7 @@ static int open_worker(struct worker *w, struct err *err)
 	signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (signal_fd < 0)
 		return err_set(err, EXIT_CODE_OS, "eventfd: %s", strerror(errno));
+	lifespan_init(&w->lifespan, w->config);
 	drain_limit_s = w->config->drain_timeout_s + WORKER_DRAIN_SPARE_S;
 	take_signals(on_signal, on_signal, on_signal);
 	struct store_settings settings = store_settings(w->process);

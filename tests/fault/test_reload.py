@@ -1,4 +1,4 @@
-"""SIGHUP, SIGTTIN and SIGTTOU: processes change under load, and no client sees it."""
+"""SIGHUP, SIGTTIN and SIGTTOU, recycling: processes change under load, and no client sees it."""
 import contextlib
 import os
 import random
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.daemon import BINARY, accepts, command_line, environment, free_port, status_field
+from harness.daemon import BINARY, accepts, command_line, environment, free_port, is_alive, status_field
 from harness.frame import WORKERS, Frame, conf
 from harness.history import History
 from harness.machine import HIT
@@ -413,6 +413,46 @@ def test_a_terminal_takes_no_workers(directory):
         helper.kill()
         helper.wait()
         os.close(terminal), os.close(own)
+
+
+# ---- T26: recycling --------------------------------------------------------------------------------------------------
+
+def test_workers_are_recycled_under_load(configured, counted):
+    daemon = configured(max_requests=2000)
+    frame = Frame(daemon)
+    fewest, count_ready = WORKERS, daemon.watch_ready()
+    with Wrk(f"{daemon.url}/index", 4) as wrk:
+        while wrk.process.poll() is None:
+            fewest = min(fewest, count_ready())
+    assert not wrk.errors, wrk.errors
+    ends = [line.split()[0] for line in daemon.lines(r"gets a successor")]
+    assert len(ends) >= 5, daemon.log
+    times = [float(end[17:23]) + 60 * int(end[14:16]) for end in ends]
+    assert min(after - before for before, after in zip(times, times[1:])) >= 0.1
+    assert fewest >= WORKERS, "a successor is there before"
+    counted(f"{len(ends)} workers recycled over {wrk.requests} requests, 0 failed")
+    frame.check()
+
+
+@pytest.mark.skipif(bool(SANITIZE), reason="what a sanitizer's worker takes is no measure")
+def test_a_worker_that_has_grown_is_recycled(configured):
+    daemon = configured(max_rss_mb=1)
+    first = daemon.wait_workers(WORKERS)
+    wait_until(lambda: not set(first) & set(daemon.worker_pids()), lambda: daemon.log)
+    assert daemon.lines(r"info worker\[\d+\] it has grown to \d+ MiB: to be replaced")
+    assert not daemon.deaths
+
+
+def test_a_worker_that_dies_while_it_retires_is_replaced_once(configured):
+    daemon = configured(max_requests=1, deaths=True)
+    for _ in range(3):
+        for _ in range(6):
+            daemon.request("GET", "/index")
+        for pid in daemon.worker_pids():
+            if is_alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: len(daemon.worker_pids()) == WORKERS, lambda: daemon.log)
+    wait_until(lambda: len(daemon.worker_pids()) == WORKERS, lambda: daemon.log)
 
 
 # ---- T1 again: killed, in the midst of all that ----------------------------------------------------------------------

@@ -184,6 +184,8 @@ static void test_defaults(void **state)
 	assert_true(ip_set_is_empty(&l.c.trusted_proxies));
 	assert_int_equal(l.c.proxy_header, CONFIG_X_FORWARDED_FOR);
 	assert_int_equal(l.c.worker_timeout_s, 2);
+	assert_int_equal(l.c.max_requests, 0);
+	assert_int_equal(l.c.max_rss_mb, 0);
 	assert_int_equal(l.c.log_level, LOG_LEVEL_INFO);
 	assert_int_equal(l.c.drain_timeout_s, 30);
 	assert_null(l.c.user);
@@ -1094,7 +1096,8 @@ static void test_dump_loads(void **state)
 		  "--max-connections|12|--max-connections-total|14|--max-connections-per-address|15|--rate-"
 		  "limit|16|--rate-burst|17|"
 		  "--trusted-proxies|unix:,10.0.0.0/8,2001:db8::/"
-		  "32,::1|--proxy-header|forwarded|--worker-timeout-s|13|--log-level|error|--drain-timeout-s|"
+		  "32,::1|--proxy-header|forwarded|--worker-timeout-s|13|--max-requests|18|--max-rss-mb|19|--"
+		  "log-level|error|--drain-timeout-s|"
 		  "0|--user|u|"
 		  "--group|g|--pidfile|/p|"
 		  "--unix-group|x|--unix-mode|660|--access-log|/with ; and # in "
