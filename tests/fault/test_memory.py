@@ -3,13 +3,14 @@ import multiprocessing
 import random
 import re
 import resource
+import subprocess
 
 import pytest
 
-from harness.daemon import private_bytes
+from harness.daemon import private_bytes, status_field
 from harness.mongo import new_database_name
 from harness.waiting import SANITIZE, wait_until
-from harness.wire import Connection, request_bytes
+from harness.wire import Closed, Connection, request_bytes
 
 CONNECTIONS = 500 if SANITIZE else 10000
 HOLDERS = 4
@@ -120,3 +121,21 @@ if not SANITIZE:  # valgrind cannot run a program with sanitizers in it, and the
         found = [text for text in reports.values() if re.search(r"definitely lost|Invalid (read|write)|uninitialised", text)]
         assert not found, "\n".join(found)
         counted(f"1000 requests, {len(reports)} processes, no leak")
+
+
+@pytest.mark.skipif(bool(SANITIZE), reason="a sanitizer takes all of the address space")
+def test_a_request_for_which_there_is_no_memory_costs_its_worker(todod):
+    """By RLIMIT_AS: a control group is not to be had everywhere. The others, the master and the service live on."""
+    daemon = todod(body_max_bytes=16 << 20, deaths=True)
+    workers = daemon.wait_workers(3)
+    with daemon.connect() as connection:
+        connection.request("GET", "/index")
+        victim = daemon.owner(connection)
+        room = 1024 * int(status_field(victim, "VmSize").split()[0]) + (1 << 20)
+        subprocess.run(["prlimit", f"--as={room}:", "--pid", str(victim)], check=True)
+        with pytest.raises((OSError, Closed)):
+            connection.request("POST", "/todo", {"content": "x" * (12 << 20)})
+    now = wait_until(lambda: len(now := daemon.worker_pids()) == 3 and victim not in now and now, lambda: daemon.log)
+    assert set(workers) - {victim} < set(now)
+    assert daemon.request("GET", "/index").status == 200
+    assert len(daemon.deaths) == 1 and f"worker {victim} died, killed by signal" in daemon.deaths[0], daemon.deaths
