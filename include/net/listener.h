@@ -8,6 +8,8 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Whose a unix socket is and who may connect to it: that takes the right to write. */
@@ -40,6 +42,13 @@ int listener_open(struct listener *l, const char *host, const char *port, const 
 /* Takes over a listening stream socket that somebody else has made, of any family; its file, where it has one,
  * stays theirs. Returns 0, or -1 and *err (EXIT_CODE_CONFIG): then the descriptor is as it was. */
 int listener_adopt(struct listener *l, int fd, struct err *err);
+
+/* How many connections wait in its queue, and how many may (tcp(7), TCP_INFO). False where the kernel does not say so: a unix
+ * socket. */
+bool listener_queue(int fd, uint32_t *length, uint32_t *limit);
+
+/* "HOST:PORT", "[IPv6]:PORT" or "unix:PATH", as it is bound; *name stays as it is where that cannot be found out. */
+void listener_name(int fd, char *name, size_t size);
 
 /* Closes; with `unlink_file` it first removes the socket file, if that is still the one that was made. */
 void listener_close(struct listener *l, bool unlink_file);

@@ -168,8 +168,7 @@ static int open_unix(struct listener *l, const char *path, const struct listener
 
 /* ---- TCP */
 
-/* Port 0 lets the kernel pick, and a socket may come from somebody else: the log has to say which address it is. */
-static void name_bound_address(struct listener *l)
+void listener_name(int fd, char *name, size_t size)
 {
 	union {
 		struct sockaddr any;
@@ -178,16 +177,31 @@ static void name_bound_address(struct listener *l)
 	} bound = {.storage = {.ss_family = AF_UNSPEC}};
 	socklen_t len = sizeof(bound);
 	char host[NI_MAXHOST], port[NI_MAXSERV];
-	if (getsockname(l->fd, &bound.any, &len) != 0)
+	if (getsockname(fd, &bound.any, &len) != 0)
 		return;
 	if (bound.any.sa_family == AF_UNIX) /* an abstract one begins with a NUL */
-		(void)snprintf(l->name, sizeof(l->name), "unix:%s%.107s",
-			       bound.unix_path.sun_path[0] ? "" : "@",
+		(void)snprintf(name, size, "unix:%s%.107s", bound.unix_path.sun_path[0] ? "" : "@",
 			       bound.unix_path.sun_path + !bound.unix_path.sun_path[0]);
 	else if (getnameinfo(&bound.any, len, host, sizeof(host), port, sizeof(port),
 			     NI_NUMERICHOST | NI_NUMERICSERV) == 0)
-		(void)snprintf(l->name, sizeof(l->name), strchr(host, ':') ? "[%.200s]:%.8s" : "%.200s:%.8s",
-			       host, port);
+		(void)snprintf(name, size, strchr(host, ':') ? "[%.200s]:%.8s" : "%.200s:%.8s", host, port);
+}
+
+bool listener_queue(int fd, uint32_t *length, uint32_t *limit)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+		return false;
+	*length = info.tcpi_unacked;
+	*limit = info.tcpi_sacked;
+	return true;
+}
+
+/* Port 0 lets the kernel pick, and a socket may come from somebody else: the log has to say which address it is. */
+static void name_bound_address(struct listener *l)
+{
+	listener_name(l->fd, l->name, sizeof(l->name));
 }
 
 static int open_tcp(struct listener *l, const char *host, const char *port, struct err *err)
