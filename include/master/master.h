@@ -91,8 +91,8 @@ struct master_plan {
 
 /* Who makes the plans. All but `prove` is called in the master: none of it blocks for long. */
 struct master_ops {
-	/* In a child of its own: is the configuration right? Says what is wrong in the log. Returns an exit code. */
-	int (*prove)(void *arg);
+	/* In a child of its own: is the configuration right? Returns 0, or -1 and *err. */
+	int (*prove)(void *arg, struct err *err);
 
 	/* Plans a generation, to follow `present` (NULL: the first), and opens what that needs. Returns 0, or -1 and *err: nothing is
 	 * left open. */

@@ -24,23 +24,25 @@ static void end(struct attempt *a, bool has_succeeded)
 void attempt_succeed(struct attempt *a)
 {
 	a->why[0] = '\0';
+	a->code = EXIT_CODE_OK;
 	end(a, true);
 }
 
-void attempt_fail(struct attempt *a, const char *format, ...)
+void attempt_fail(struct attempt *a, enum exit_code code, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
 	(void)vsnprintf(a->why, sizeof(a->why), format, args);
 	va_end(args);
 	end(a, false);
+	a->code = code;
 	log_error("%s failed: %s; what serves now serves on", a->name, a->why);
 }
 
 void attempt_await(struct attempt *a, pid_t judge, int64_t now_ms)
 {
 	if (judge < 0) {
-		attempt_fail(a, "cannot fork: %s", strerror(errno));
+		attempt_fail(a, EXIT_CODE_OS, "cannot fork: %s", strerror(errno));
 		return;
 	}
 	a->judge = judge;

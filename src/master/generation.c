@@ -147,7 +147,7 @@ void generation_give_up(struct master *m, struct generation *g, const char *form
 	(void)vsnprintf(why, sizeof(why), format, args);
 	va_end(args);
 	if (g->attempt)
-		attempt_fail(g->attempt, "generation %u: %s", g->number, why);
+		attempt_fail(g->attempt, EXIT_CODE_INTERNAL, "generation %u: %s", g->number, why);
 	generation_drain(m, g, clock_monotonic_ms());
 }
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -40,7 +41,7 @@ static void end_attempts(struct master *m)
 		if (attempts[i]->judge > 0)
 			(void)kill(attempts[i]->judge, SIGKILL);
 		if (attempt_is_under_way(attempts[i]))
-			attempt_fail(attempts[i], "todod was told to stop");
+			attempt_fail(attempts[i], EXIT_CODE_INTERNAL, "todod was told to stop");
 	}
 }
 
@@ -325,12 +326,22 @@ static void run(struct master *m)
 
 /* ---- life */
 
+static int open_verdict(struct master *m, struct err *err)
+{
+	void *memory =
+	    mmap(NULL, sizeof(*m->verdict), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		return err_set(err, EXIT_CODE_OS, "mmap: %s", strerror(errno));
+	m->verdict = memory;
+	return 0;
+}
+
 static int open_master(struct master *m, struct err *err)
 {
 	const struct master_settings *s = m->settings;
 	struct master_plan plan;
 	m->last_round_ms = m->last_ready_ms = clock_monotonic_ms();
-	if (open_signals(m, err) != 0)
+	if (open_signals(m, err) != 0 || open_verdict(m, err) != 0)
 		return -1;
 	if (s->from)
 		return upgrade_adopt(m, s->from, err);
@@ -352,6 +363,8 @@ static void close_master(struct master *m)
 		m->settings->ops->release(m->settings->arg, &g->plan);
 		free(g);
 	}
+	if (m->verdict)
+		(void)munmap(m->verdict, sizeof(*m->verdict));
 	scoreboard_close(&m->scoreboard);
 	for (int i = 0; i < 2; i++)
 		if (m->lifeline[i] >= 0)

@@ -76,9 +76,10 @@ struct attempt {
 	uint64_t ended;     /* the result is known for all up to this one */
 	bool has_succeeded; /* the last that ended */
 	int64_t ended_ms;
-	char why[400];    /* it did not */
-	pid_t judge;      /* the child that judges; 0: none */
-	int64_t judge_ms; /* it is killed then */
+	enum exit_code code; /* it did not: EXIT_CODE_CONFIG or another, */
+	char why[400];       /* and this is why */
+	pid_t judge;         /* the child that judges; 0: none */
+	int64_t judge_ms;    /* it is killed then */
 };
 
 enum phase { PHASE_RUN, PHASE_DRAIN, PHASE_STOP };
@@ -94,6 +95,7 @@ struct master {
 	unsigned last_number;
 	struct attempt reload, upgrade;
 	struct handover probe; /* what upgrade.judge reads */
+	struct err *verdict;   /* what reload.judge says: memory that is shared with it */
 	bool is_accepted;      /* it says that it can take over */
 	int signal_fd;
 	int lifeline[2];
@@ -134,7 +136,8 @@ static inline bool attempt_is_under_way(const struct attempt *a)
 
 void attempt_begin(struct attempt *a);
 void attempt_succeed(struct attempt *a);
-void attempt_fail(struct attempt *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void attempt_fail(struct attempt *a, enum exit_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Notes the child that judges, or that it could not be forked (-1 and errno). */
 void attempt_await(struct attempt *a, pid_t judge, int64_t now_ms);

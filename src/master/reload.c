@@ -20,7 +20,7 @@ static void plan_next(struct master *m)
 	struct err err;
 	const struct master_settings *s = m->settings;
 	if (s->ops->plan(s->arg, &plan, m->serving ? &m->serving->plan : NULL, &err) != 0)
-		attempt_fail(&m->reload, "%s", err.text);
+		attempt_fail(&m->reload, err.code, "%s", err.text);
 	else
 		(void)generation_begin(m, &plan, &m->reload);
 }
@@ -33,9 +33,11 @@ void reload_judged(struct master *m, int status)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_CODE_OK)
 		plan_next(m);
 	else if (WIFEXITED(status))
-		attempt_fail(&m->reload, "the configuration is wrong, as said above");
+		attempt_fail(&m->reload, (enum exit_code)WEXITSTATUS(status), "%.*s",
+			     (int)sizeof(m->verdict->text), m->verdict->text);
 	else
-		attempt_fail(&m->reload, "reading the configuration ended with signal %d", WTERMSIG(status));
+		attempt_fail(&m->reload, EXIT_CODE_INTERNAL, "reading the configuration ended with signal %d",
+			     WTERMSIG(status));
 }
 
 void reload_tend(struct master *m, int64_t now_ms)
@@ -44,5 +46,5 @@ void reload_tend(struct master *m, int64_t now_ms)
 	if (!attempt_is_pending(&m->reload) || !master_may_change(m))
 		return;
 	attempt_begin(&m->reload);
-	attempt_await(&m->reload, spawn_judge(m->settings->ops->prove, m->settings->arg), now_ms);
+	attempt_await(&m->reload, spawn_judge(m->settings->ops->prove, m->settings->arg, m->verdict), now_ms);
 }

@@ -124,7 +124,7 @@ static void stand_alone(pid_t master)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-pid_t spawn_judge(int (*judge)(void *arg), void *arg)
+pid_t spawn_judge(int (*judge)(void *arg, struct err *err), void *arg, struct err *verdict)
 {
 	pid_t master = getpid();
 	pid_t pid = fork();
@@ -132,7 +132,7 @@ pid_t spawn_judge(int (*judge)(void *arg), void *arg)
 		return pid;
 	(void)close_all_but(NULL, 0);
 	stand_alone(master);
-	_exit(judge(arg));
+	_exit(judge(arg, verdict) == 0 ? EXIT_CODE_OK : (int)verdict->code);
 }
 
 static _Noreturn void run_program(const char *program, char *const *argv, const char *option,

@@ -16,8 +16,9 @@
  */
 pid_t spawn(const struct process_kind *kind, const struct process *p, const struct master_plan *plan);
 
-/* A child that only judges: it has stdio, its signals are unblocked, and it ends with what `judge` returns. */
-pid_t spawn_judge(int (*judge)(void *arg), void *arg);
+/* A child that only judges: it has stdio, its signals are unblocked, and it ends with 0, or with the code of what `judge` has found.
+ * *verdict is memory that it shares with the master; the text in there is whole once it has ended so. */
+pid_t spawn_judge(int (*judge)(void *arg, struct err *err), void *arg, struct err *verdict);
 
 /* Likewise, another program with `option` behind its arguments, which gets what is handed over to read. Its stdout goes nowhere. */
 pid_t spawn_program(const char *program, char *const *argv, const char *option, const struct handover *h);

@@ -25,8 +25,8 @@
 
 static void hand_over_attempt(const struct attempt *a, struct handover *h)
 {
-	handover_add(h, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %d %s", a->name, a->asked, a->begun, a->ended,
-		     a->has_succeeded, a->why);
+	handover_add(h, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %d %d %" PRId64 " %s", a->name, a->asked,
+		     a->begun, a->ended, a->has_succeeded, (int)a->code, a->ended_ms, a->why);
 }
 
 static void hand_over_children(const struct master *m, struct handover *h)
@@ -72,7 +72,7 @@ static void execute(struct master *m)
 	const struct master_settings *s = m->settings;
 	m->is_accepted = false;
 	if (handover_open(&h, &err) != 0) {
-		attempt_fail(&m->upgrade, "%s", err.text);
+		attempt_fail(&m->upgrade, err.code, "%s", err.text);
 		return;
 	}
 	hand_over(m, &h);
@@ -85,7 +85,7 @@ static void execute(struct master *m)
 	handover_take_back(&h);
 	handover_close(&h);
 	s->ops->stay(s->arg);
-	attempt_fail(&m->upgrade, "%s", err.text);
+	attempt_fail(&m->upgrade, err.code, "%s", err.text);
 }
 
 /* ---- asking the other program */
@@ -96,7 +96,7 @@ static void ask(struct master *m, int64_t now_ms)
 	const struct master_settings *s = m->settings;
 	attempt_begin(&m->upgrade);
 	if (handover_open(&m->probe, &err) != 0 || handover_write(&m->probe, false, &err) != 0)
-		attempt_fail(&m->upgrade, "%s", err.text);
+		attempt_fail(&m->upgrade, err.code, "%s", err.text);
 	else
 		attempt_await(&m->upgrade, spawn_program(s->program, s->argv, "-t", &m->probe), now_ms);
 }
@@ -113,13 +113,15 @@ void upgrade_judged(struct master *m, int status)
 	if (has_accepted || m->phase != PHASE_RUN)
 		return;
 	if (!WIFEXITED(status))
-		attempt_fail(&m->upgrade, "%s -t ended with signal %d", m->settings->program,
-			     WTERMSIG(status));
+		attempt_fail(&m->upgrade, EXIT_CODE_INTERNAL, "%s -t ended with signal %d",
+			     m->settings->program, WTERMSIG(status));
 	else if (WEXITSTATUS(status) != EXIT_CODE_OK)
-		attempt_fail(&m->upgrade, "%s -t ended with exit code %d", m->settings->program,
-			     WEXITSTATUS(status));
+		attempt_fail(&m->upgrade, (enum exit_code)WEXITSTATUS(status),
+			     "%s -t ended with exit code %d; what it said is in the log",
+			     m->settings->program, WEXITSTATUS(status));
 	else
-		attempt_fail(&m->upgrade, "%s does not say that it can take over", m->settings->program);
+		attempt_fail(&m->upgrade, EXIT_CODE_INTERNAL, "%s does not say that it can take over",
+			     m->settings->program);
 }
 
 void upgrade_tend(struct master *m, int64_t now_ms)
@@ -162,11 +164,12 @@ static void adopt_master(struct master *m, struct handover *h, size_t i)
 static void adopt_attempt(struct attempt *a, const struct handover *h, size_t i)
 {
 	const char *line = handover_line(h, i, a->name);
-	int succeeded, at = 0;
-	if (!line || sscanf(line, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %d %n", &a->asked, &a->begun,
-			    &a->ended, &succeeded, &at) != 4)
+	int succeeded, code, at = 0;
+	if (!line || sscanf(line, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %d %d %" SCNd64 " %n", &a->asked,
+			    &a->begun, &a->ended, &succeeded, &code, &a->ended_ms, &at) != 6)
 		return;
 	a->has_succeeded = succeeded != 0;
+	a->code = (enum exit_code)code;
 	(void)snprintf(a->why, sizeof(a->why), "%s", line + at);
 }
 
@@ -218,7 +221,7 @@ static void begin_successor(struct master *m)
 	struct err err;
 	const struct master_settings *s = m->settings;
 	if (s->ops->plan(s->arg, &plan, m->serving ? &m->serving->plan : NULL, &err) != 0)
-		attempt_fail(&m->upgrade, "%s", err.text);
+		attempt_fail(&m->upgrade, err.code, "%s", err.text);
 	else
 		(void)generation_begin(m, &plan, &m->upgrade);
 }

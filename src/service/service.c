@@ -93,17 +93,14 @@ static int load(const struct service *s, struct config *config, struct config_so
 	return config_load(config, sources, &action, s->settings->argc, s->settings->argv, environ, err);
 }
 
-static int prove(void *arg)
+static int prove(void *arg, struct err *err)
 {
 	const struct service *s = arg;
 	struct config config;
 	struct config_sources sources;
 	struct service_names names = {.privileges = {.groups = NULL}};
-	struct err err = {.code = EXIT_CODE_OK};
 	log_init("master", LOG_LEVEL_ERROR); /* of what it warns, the master warns again */
-	if (load(s, &config, &sources, &err) != 0 || service_check(&names, &config, &sources, &err) != 0)
-		log_error("%s", err.text);
-	return (int)err.code;
+	return load(s, &config, &sources, err) == 0 ? service_check(&names, &config, &sources, err) : -1;
 }
 
 /* ---- the table of processes */
