@@ -26,9 +26,10 @@ enum config_proxy_header { CONFIG_X_FORWARDED_FOR, CONFIG_FORWARDED };
 struct config {
 	char *listen[CONFIG_LISTEN_MAX]; /* "HOST:PORT", "[IPv6]:PORT", "unix:PATH": syntax checked */
 	size_t listen_count;
-	char *store; /* never NULL after config_load: the default path is filled in */
-	char *cache; /* "local", "off", redis://… or redis+unix://…; the default is filled in */
-	char *user;  /* NULL: none; so the next three */
+	char *store;   /* never NULL after config_load: the default path is filled in */
+	char *cache;   /* "local", "off", redis://… or redis+unix://…; the default is filled in */
+	char *control; /* an absolute path, or "off"; the default is filled in */
+	char *user;    /* NULL: none; so the next three */
 	char *group;
 	char *pidfile;
 	char *unix_group;
@@ -85,6 +86,14 @@ void config_release(struct config *c, struct config_sources *s);
 /* The place where the value of `key` was set: "todod.conf:3" (of a list: "todod.conf:3, todod.conf:5"),
  * "TODOD_WORKERS", "--workers" or "default"; a view, valid until config_release. */
 const char *config_place(const struct config_sources *s, const char *key);
+
+/* Has nobody set it? */
+bool config_is_default(const struct config_sources *s, const char *key);
+
+/* What `control` is for a todod that is started with `-c file` (NULL: none) in this environment. Nothing else of the configuration is
+ * looked at: it may be wrong. *path: owned; an absolute path, or "off". Returns 0, or -1 and *err. */
+int config_find_control(char **path, bool *is_default, const char *file, char *const environment[],
+			struct err *err);
 
 /* Is the first page kept in a Redis? */
 bool config_has_redis(const struct config *c);

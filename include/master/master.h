@@ -81,12 +81,18 @@ struct master_plan {
 	size_t kept_count;
 	const int *listener_fds;
 	size_t listener_count;
+	int control_fd; /* the control socket (master/control.h), for the master alone; -1: none */
 	const struct privileges *privileges; /* of every process */
 	enum log_level log_level;
 	uint32_t drain_timeout_ms;
 	bool
 	    waits_for_once; /* who listens is forked only when the set-up has succeeded: nobody trusts that store yet */
 	bool is_adopted; /* of the program before this one: its processes cannot be replaced */
+};
+
+/* For people; what is not known is NULL. */
+struct master_description {
+	char *configuration, *store, *cache; /* owned; without passwords */
 };
 
 /* Who makes the plans. All but `prove` is called in the master: none of it blocks for long. */
@@ -103,6 +109,8 @@ struct master_ops {
 
 	/* Children are about to be told to open their files again. */
 	void (*reopen)(void *arg, const struct master_plan *plan);
+
+	void (*describe)(void *arg, const struct master_plan *plan, struct master_description *d);
 
 	/* The last process of the generation is reaped, or none was ever forked. */
 	void (*release)(void *arg, struct master_plan *plan);

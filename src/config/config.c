@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum layer { LAYER_NONE, LAYER_DEFAULT, LAYER_FILE, LAYER_ENVIRONMENT, LAYER_COMMAND_LINE };
 
@@ -398,9 +399,40 @@ static int complete_store(struct loader *l, struct err *err)
 	return rc;
 }
 
+/* systemd.exec(5): of several the first. The XDG specification: a relative one is to be ignored. */
+static void append_control(char *const *environment, struct buf *out)
+{
+	const char *runtime = environment_get(environment, "RUNTIME_DIRECTORY");
+	const char *user = environment_get(environment, "XDG_RUNTIME_DIR");
+	size_t len = runtime ? strcspn(runtime, ":") : 0;
+	if (len)
+		buf_printf(out, "%.*s/control.sock", (int)len, runtime);
+	else if (geteuid() == 0)
+		buf_append_str(out, "/run/todod/control.sock");
+	else if (user && user[0] == '/')
+		buf_printf(out, "%s/todod/control.sock", user);
+	else
+		buf_append_str(out, "off");
+	buf_append(out, "", 1);
+}
+
+static int complete_control(struct loader *l, struct err *err)
+{
+	struct buf path = BUF_INIT;
+	append_control(l->environment, &path);
+	const struct config_key *key = config_key_find(SLICE("control"));
+	struct err ignored;
+	/* Whoever has not asked for one does not fail for want of it: such a directory is as good as none. */
+	int rc = assign(l, key, LAYER_DEFAULT, "default", path.data, &ignored);
+	buf_release(&path);
+	return rc == 0 ? 0 : assign(l, key, LAYER_DEFAULT, "default", "off", err);
+}
+
 static int complete(struct loader *l, struct err *err)
 {
 	if (!l->c->store && complete_store(l, err))
+		return -1;
+	if (!l->c->control && complete_control(l, err))
 		return -1;
 	if (l->c->cache)
 		return 0;
@@ -455,6 +487,38 @@ int config_load(struct config *c, struct config_sources *s, enum config_action *
 	return rc;
 }
 
+/* ---- one key alone */
+
+static int assign_control_from_file(void *user, const char *name, const char *value, unsigned line,
+				    struct err *err)
+{
+	return strcmp(name, "control") == 0 ? assign_from_file(user, name, value, line, err) : 0;
+}
+
+int config_find_control(char **path, bool *is_default, const char *file, char *const environment[],
+			struct err *err)
+{
+	struct config c = {.listen_count = 0};
+	struct config_sources s = {alloc_zeroed(config_key_count, sizeof(*s.origins)), file};
+	struct loader l = {&c, &s, environment};
+	int rc = assign_from_variables(&l, config_key_find(SLICE("control")), err);
+	if (rc == 0 && !c.control && file)
+		rc = config_file_read(file, assign_control_from_file, &l, err);
+	/* What is wrong in a file that has said it is the daemon's to tell. */
+	if (c.control)
+		rc = 0;
+	else if (rc == 0)
+		rc = complete_control(&l, err);
+	if (rc == 0) {
+		*path = alloc_string(slice_of(c.control));
+		*is_default = config_is_default(&s, "control");
+	}
+	config_release(&c, &s);
+	return rc;
+}
+
+/* ---- what was loaded */
+
 void config_release(struct config *c, struct config_sources *s)
 {
 	for (size_t i = 0; i < config_key_count; i++) {
@@ -471,6 +535,12 @@ const char *config_place(const struct config_sources *s, const char *name)
 	const struct config_key *key = config_key_find(slice_of(name));
 	const char *place = key ? origin_of(s, key)->place : NULL;
 	return place ? place : "default";
+}
+
+bool config_is_default(const struct config_sources *s, const char *name)
+{
+	const struct config_key *key = config_key_find(slice_of(name));
+	return !key || origin_of(s, key)->layer == LAYER_DEFAULT;
 }
 
 void config_dump(const struct config *c, const struct config_sources *s, FILE *out)

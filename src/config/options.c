@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <stdlib.h>
+#include <sys/un.h>
 
 struct config_type {
 	bool is_list; /* several values of a layer add up */
@@ -15,7 +16,7 @@ struct config_type {
 };
 
 static const struct config_type type_listen, type_store, type_cache, type_number, type_auto, type_choice,
-    type_name, type_mode, type_networks;
+    type_name, type_mode, type_networks, type_control;
 
 static const char *const cache_modes[] = {
     [CONFIG_CACHE_AUTO] = "auto",
@@ -110,6 +111,9 @@ const struct config_key config_keys[] = {
 	 .meaning = "a request that took longer is logged, with where its time went; 0: none is"},
 	{NUMBER(drain_timeout_s, type_number, "30", 0, 3600, "s"),
 	 .meaning = "a stop, a reload or an upgrade waits that long for requests in flight"},
+	{TEXT(control, type_control),
+	 .preset_words = "control.sock in $RUNTIME_DIRECTORY, else in /run/todod for root, else in $XDG_RUNTIME_DIR/todod, else off",
+	 .meaning = "the unix socket of todod ctl"},
 	{NAME(user, "a user"),
 	 .meaning = "who the processes run as, where root starts them; the master stays root"},
 	{NAME(group, "a group"), .meaning = "their group; none: that of user"},
@@ -472,6 +476,36 @@ static void name_allowed(const struct config_key *key, struct buf *out)
 }
 
 static const struct config_type type_name = {false, name_set, text_clear, name_format, name_allowed};
+
+/* --- the control socket: a path that means the same to whoever looks for it. */
+
+static int control_set(const struct config_key *key, struct config *c, const char *value, struct err *err)
+{
+	enum { PATH_MAX_BYTES = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
+	if (strcmp(value, "off") != 0 && *value != '/')
+		return err_set(err, EXIT_CODE_CONFIG, "\"%.100s\" is neither off nor an absolute path",
+			       value);
+	if (strlen(value) > PATH_MAX_BYTES)
+		return err_set(err, EXIT_CODE_CONFIG, "the path of a unix socket is limited to %d bytes",
+			       (int)PATH_MAX_BYTES);
+	text_replace(key, c, value);
+	return 0;
+}
+
+static void control_format(const struct config_key *key, const struct config *c, struct buf *out)
+{
+	char *const *text = const_field_of(key, c);
+	buf_append_str(out, *text ? *text : "");
+}
+
+static void control_allowed(const struct config_key *key, struct buf *out)
+{
+	(void)key;
+	buf_append_str(out, "off, or an absolute path");
+}
+
+static const struct config_type type_control = {false, control_set, text_clear, control_format,
+						control_allowed};
 
 /* --- permission bits, in octal digits. */
 

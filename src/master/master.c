@@ -83,18 +83,29 @@ static const struct process_kind *listening_kind(const struct generation *g)
 	return NULL;
 }
 
-void master_set_workers(struct master *m, unsigned wanted)
+int master_set_workers(struct master *m, unsigned wanted, struct err *err)
 {
 	struct generation *g = m->serving;
 	const struct process_kind *kind = g ? listening_kind(g) : NULL;
-	if (!kind || g->plan.is_adopted)
-		return;
-	if (wanted < 1 || wanted > kind->count_max) {
-		log_warn("%u workers stay: 1 to %u is what there may be", g->wanted, kind->count_max);
-		return;
-	}
+	if (!kind || m->phase != PHASE_RUN)
+		return err_set(err, EXIT_CODE_INTERNAL, "todod is stopping");
+	if (g->plan.is_adopted)
+		return err_set(
+		    err, EXIT_CODE_INTERNAL,
+		    "the workers are those of the program before this one: only a reload replaces them");
+	if (wanted < 1 || wanted > kind->count_max)
+		return err_set(err, EXIT_CODE_INTERNAL, "%u workers stay: 1 to %u is what there may be",
+			       g->wanted, kind->count_max);
 	log_info("%u workers wanted, after %u", wanted, g->wanted);
 	g->wanted = wanted;
+	return 0;
+}
+
+static void change_workers(struct master *m, int by)
+{
+	struct err err;
+	if (m->serving && master_set_workers(m, m->serving->wanted + (unsigned)by, &err) != 0)
+		log_warn("%s", err.text);
 }
 
 /* A generation that boots needs a place for each of its workers, beside those that serve and those that drain. */
@@ -160,15 +171,13 @@ static void on_usr1(struct master *m, const char *name)
 static void on_ttin(struct master *m, const char *name)
 {
 	(void)name;
-	if (m->serving)
-		master_set_workers(m, m->serving->wanted + 1);
+	change_workers(m, 1);
 }
 
 static void on_ttou(struct master *m, const char *name)
 {
 	(void)name;
-	if (m->serving)
-		master_set_workers(m, m->serving->wanted - 1);
+	change_workers(m, -1);
 }
 
 static const struct signal_row {
@@ -303,11 +312,12 @@ static void run_round(struct master *m, int64_t now_ms)
 	if (m->phase == PHASE_STOP && now_ms >= m->kill_ms)
 		children_signal(m, SIGKILL);
 	tell_service_manager(m, now_ms);
-	if (m->phase != PHASE_RUN)
-		return;
-	reload_tend(m, now_ms);
-	upgrade_tend(m, now_ms);
-	tell_service_manager(m, now_ms); /* what begins may have ended before the next round */
+	if (m->phase == PHASE_RUN) {
+		reload_tend(m, now_ms);
+		upgrade_tend(m, now_ms);
+		tell_service_manager(m, now_ms); /* what begins may have ended before the next round */
+	}
+	control_tell(m, now_ms);
 }
 
 static void run(struct master *m)
@@ -317,10 +327,13 @@ static void run(struct master *m)
 		run_round(m, now_ms);
 		if (m->phase != PHASE_RUN && !has_children(m))
 			return;
-		struct pollfd signals = {.fd = m->signal_fd, .events = POLLIN};
-		(void)poll(&signals, 1, next_wake_ms(m, now_ms));
+		struct pollfd fds[1 + CONTROL_POLLED] = {
+		    {.fd = m->signal_fd, .events = POLLIN}
+                };
+		(void)poll(fds, 1 + control_poll(m, fds + 1), next_wake_ms(m, now_ms));
 		read_signals(m);
 		children_reap(m);
+		control_serve(m, clock_monotonic_ms());
 	}
 }
 
@@ -340,7 +353,8 @@ static int open_master(struct master *m, struct err *err)
 {
 	const struct master_settings *s = m->settings;
 	struct master_plan plan;
-	m->last_round_ms = m->last_ready_ms = clock_monotonic_ms();
+	m->started_ms = m->last_round_ms = m->last_ready_ms = clock_monotonic_ms();
+	control_open(&m->control);
 	if (open_signals(m, err) != 0 || open_verdict(m, err) != 0)
 		return -1;
 	if (s->from)
@@ -363,6 +377,7 @@ static void close_master(struct master *m)
 		m->settings->ops->release(m->settings->arg, &g->plan);
 		free(g);
 	}
+	control_close(&m->control);
 	if (m->verdict)
 		(void)munmap(m->verdict, sizeof(*m->verdict));
 	scoreboard_close(&m->scoreboard);

@@ -6,15 +6,18 @@
  *     generation.c   those of one plan: booting, taking over, draining; how many there are; successors of spent ones
  *     reload.c       SIGHUP
  *     upgrade.c      SIGUSR2
+ *     control.c      what is asked on the control socket; status.c: how things are, in words
  *     master.c       signals, rounds, the end
  */
 #ifndef MASTER_MASTER_PRIVATE_H
 #define MASTER_MASTER_PRIVATE_H
 
+#include "master/control.h"
 #include "master/master.h"
 #include "master/notify.h"
 #include "master/scoreboard.h"
 
+#include <poll.h>
 #include <sys/types.h>
 
 enum {
@@ -82,6 +85,14 @@ struct attempt {
 	int64_t judge_ms;    /* it is killed then */
 };
 
+struct control_client;
+
+/* The clients of the control socket. */
+struct control {
+	struct control_client **clients;
+	size_t count;
+};
+
 enum phase { PHASE_RUN, PHASE_DRAIN, PHASE_STOP };
 
 struct master {
@@ -96,11 +107,13 @@ struct master {
 	struct attempt reload, upgrade;
 	struct handover probe; /* what upgrade.judge reads */
 	struct err *verdict;   /* what reload.judge says: memory that is shared with it */
-	bool is_accepted;      /* it says that it can take over */
+	struct control control;
+	bool is_accepted; /* it says that it can take over */
 	int signal_fd;
 	int lifeline[2];
 	enum phase phase;
 	enum exit_code exit_code;
+	int64_t started_ms;
 	int64_t last_round_ms;
 	int64_t last_ready_ms; /* when a worker was ready, or the master started */
 	int64_t kill_ms;       /* PHASE_STOP: SIGKILL for whoever is left */
@@ -118,9 +131,9 @@ static inline void master_ask(struct attempt *a)
 	a->asked++;
 }
 
-/* Of the serving generation; the next one has what its configuration says. At least 1; more than there may be are refused, with a
- * line in the log. */
-void master_set_workers(struct master *m, unsigned wanted);
+/* Of the serving generation; the next one has what its configuration says. Returns 0, or -1 and *err where so many cannot be: less than 1,
+ * more than there may be, or that generation is another program's. */
+int master_set_workers(struct master *m, unsigned wanted, struct err *err);
 
 /* ---- attempts */
 
@@ -184,6 +197,17 @@ void reload_tend(struct master *m, int64_t now_ms);
 void reload_judged(struct master *m, int status);
 void upgrade_tend(struct master *m, int64_t now_ms);
 void upgrade_judged(struct master *m, int status);
+
+/* ---- control.c */
+
+enum { CONTROL_POLLED = CONTROL_CLIENTS + CONTROL_WAITING + 1 };
+
+void control_open(struct control *control);
+void control_close(struct control *control);
+size_t control_poll(const struct master *m,
+		    struct pollfd fds[CONTROL_POLLED]); /* fills in what to wait for */
+void control_serve(struct master *m, int64_t now_ms);
+void control_tell(struct master *m, int64_t now_ms); /* those who await what has ended */
 
 /* After execve(2): takes over what stands in `from`. Returns 0, or -1 and *err. */
 int upgrade_adopt(struct master *m, struct handover *from, struct err *err);

@@ -57,7 +57,8 @@ static void hand_over(const struct master *m, struct handover *h)
 	handover_add(h, "lifeline %d %d", handover_fd(h, m->lifeline[0]), handover_fd(h, m->lifeline[1]));
 	handover_add(h, "scoreboard %d %" PRIu64, handover_fd(h, sb->memory.fd), scoreboard_layout());
 	handover_add(h, "program %s", m->settings->program);
-	handover_add(h, "master %u %u %d", m->last_number, m->forced, m->was_ever_ready);
+	handover_add(h, "master %u %u %d %" PRId64, m->last_number, m->forced, m->was_ever_ready,
+		     m->started_ms);
 	hand_over_attempt(&m->reload, h);
 	hand_over_attempt(&m->upgrade, h);
 	m->settings->ops->hand_over(m->settings->arg, h);
@@ -156,7 +157,8 @@ static void adopt_master(struct master *m, struct handover *h, size_t i)
 	} else if ((line = handover_line(h, i, "scoreboard"))) {
 		adopt_scoreboard(m, h, line);
 	} else if ((line = handover_line(h, i, "master")) &&
-		   sscanf(line, "%u %u %d", &m->last_number, &m->forced, &ready) == 3) {
+		   sscanf(line, "%u %u %d %" SCNd64, &m->last_number, &m->forced, &ready, &m->started_ms) ==
+		       4) {
 		m->was_ever_ready = ready != 0;
 	}
 }

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -34,9 +35,10 @@ struct blueprint {
 	struct config config; /* of an adopted one: nothing */
 	struct config_sources sources;
 	const struct config *in_force; /* `config`, or that of the start; NULL: adopted */
+	const struct config_sources *in_force_sources;
 	struct service_names names;
 	struct worker_shared workers; /* what they are handed */
-	struct share *memory, *claim, *pidfile, *rate_limit;
+	struct share *memory, *claim, *pidfile, *rate_limit, *control;
 	struct share *addresses[CONFIG_LISTEN_MAX];
 	int fds[CONFIG_LISTEN_MAX];
 	size_t address_count;
@@ -176,6 +178,7 @@ static void release(void *arg, struct master_plan *plan)
 	shares_drop(&s->shares, b->claim);
 	shares_drop(&s->shares, b->pidfile);
 	shares_drop(&s->shares, b->rate_limit);
+	shares_drop(&s->shares, b->control);
 	privileges_release(&b->names.privileges);
 	config_release(&b->config, &b->sources);
 	free(b);
@@ -225,6 +228,31 @@ static int open_pidfile(struct service *s, struct blueprint *b, struct err *err)
 	const char *path = b->in_force->pidfile;
 	b->pidfile = path ? shares_pidfile(&s->shares, path, err) : NULL;
 	return path && !b->pidfile ? -1 : 0;
+}
+
+/* The directory of a default is made; that of a path that somebody has named is theirs. */
+static void make_directory_of(const char *path)
+{
+	char *directory = alloc_string((struct slice){path, (size_t)(strrchr(path, '/') - path)});
+	(void)mkdir(directory, 0755); /* who binds the socket says what is wrong */
+	free(directory);
+}
+
+/* Nobody has asked for a default: where it cannot be had, there is none. Another todod of the same user may have it. */
+static int open_control(struct service *s, struct blueprint *b, struct err *err)
+{
+	const char *path = b->in_force->control;
+	bool is_default = config_is_default(b->in_force_sources, "control");
+	if (strcmp(path, "off") == 0)
+		return 0;
+	if (is_default)
+		make_directory_of(path);
+	b->control = shares_control(&s->shares, path, err);
+	if (!b->control && !is_default)
+		return -1;
+	if (!b->control)
+		log_warn("no control socket: %s; `control` names another place", err->text);
+	return 0;
 }
 
 static unsigned count_workers(const struct config *config)
@@ -285,7 +313,9 @@ static int open_shares(struct service *s, struct blueprint *b, bool is_first, st
 	if (!b->memory)
 		return -1;
 	shares_set_rivals(&s->shares);
-	return open_limits(s, b, err) == 0 ? open_addresses(s, b, is_first, err) : -1;
+	if (open_limits(s, b, err) != 0 || open_addresses(s, b, is_first, err) != 0)
+		return -1;
+	return open_control(s, b, err);
 }
 
 static bool is_same(const char *a, const char *b)
@@ -330,9 +360,10 @@ static int configure(struct service *s, struct blueprint *b, struct err *err)
 	bool is_first = !s->is_begun && s->settings->config;
 	s->is_begun = true;
 	b->in_force = is_first ? s->settings->config : &b->config;
+	b->in_force_sources = is_first ? s->settings->sources : &b->sources;
 	if (!is_first && load(s, &b->config, &b->sources, err) != 0)
 		return -1;
-	return service_check(&b->names, b->in_force, is_first ? s->settings->sources : &b->sources, err);
+	return service_check(&b->names, b->in_force, b->in_force_sources, err);
 }
 
 static int make_plan(void *arg, struct master_plan *plan, const struct master_plan *present, struct err *err)
@@ -350,6 +381,7 @@ static int make_plan(void *arg, struct master_plan *plan, const struct master_pl
 	plan->config = b->in_force;
 	plan->listener_fds = b->fds;
 	plan->listener_count = b->address_count;
+	plan->control_fd = b->control ? b->control->listener.fd : -1;
 	plan->privileges = &b->names.privileges;
 	plan->log_level = (enum log_level)b->in_force->log_level;
 	plan->drain_timeout_ms = b->in_force->drain_timeout_s * 1000;
@@ -359,6 +391,19 @@ static int make_plan(void *arg, struct master_plan *plan, const struct master_pl
 failed:
 	release(s, plan);
 	return -1;
+}
+
+/* An adopted one is known to the program that has made it. */
+static void describe(void *arg, const struct master_plan *plan, struct master_description *d)
+{
+	const struct blueprint *b = plan->own;
+	(void)arg;
+	if (!b->in_force)
+		return;
+	const char *file = b->in_force_sources->file;
+	d->configuration = file ? alloc_string(slice_of(file)) : NULL;
+	d->store = config_mask_password(b->in_force->store);
+	d->cache = config_mask_password(b->in_force->cache);
 }
 
 /* ---- across an upgrade */
@@ -382,9 +427,10 @@ static void hand_over_plan(void *arg, const struct master_plan *plan, unsigned n
 	(void)arg;
 	for (size_t i = 0; i < b->address_count; i++)
 		buf_printf(&addresses, " %u", b->addresses[i]->number);
-	handover_add(h, "plan %u %u %u %u %u%.*s", number, b->memory->number, b->claim->number,
-		     b->pidfile ? b->pidfile->number : 0, plan->kinds[KIND_WORKER].beat_timeout_ms,
-		     (int)addresses.len, addresses.data ? addresses.data : "");
+	handover_add(h, "plan %u %u %u %u %u %u%.*s", number, b->memory->number, b->claim->number,
+		     b->pidfile ? b->pidfile->number : 0, b->control ? b->control->number : 0,
+		     plan->kinds[KIND_WORKER].beat_timeout_ms, (int)addresses.len,
+		     addresses.data ? addresses.data : "");
 	buf_release(&addresses);
 }
 
@@ -411,12 +457,12 @@ static int adopt_plan(void *arg, struct master_plan *plan, unsigned number, stru
 {
 	struct service *s = arg;
 	for (size_t i = 0; i < h->line_count; i++) {
-		unsigned found, memory, claim, pidfile, timeout_ms;
+		unsigned found, memory, claim, pidfile, control, timeout_ms;
 		int at = 0;
 		const char *line = handover_line(h, i, "plan");
 		if (!line ||
-		    sscanf(line, "%u %u %u %u %u%n", &found, &memory, &claim, &pidfile, &timeout_ms, &at) !=
-			5 ||
+		    sscanf(line, "%u %u %u %u %u %u%n", &found, &memory, &claim, &pidfile, &control,
+			   &timeout_ms, &at) != 6 ||
 		    found != number)
 			continue;
 		struct blueprint *b = alloc_zeroed(1, sizeof(*b));
@@ -424,6 +470,8 @@ static int adopt_plan(void *arg, struct master_plan *plan, unsigned number, stru
 		b->memory = shares_find(&s->shares, SHARE_MEMORY, memory);
 		b->claim = shares_find(&s->shares, SHARE_CLAIM, claim);
 		b->pidfile = shares_find(&s->shares, SHARE_PIDFILE, pidfile);
+		b->control = shares_find(&s->shares, SHARE_ADDRESS, control);
+		plan->control_fd = b->control ? b->control->listener.fd : -1;
 		if (!b->memory || !b->claim) {
 			release(s, plan);
 			break;
@@ -475,6 +523,7 @@ int service_run(const struct service_settings *settings, struct err *err)
 	    .stop_listening = stop_listening,
 	    .release = release,
 	    .reopen = reopen,
+	    .describe = describe,
 	    .hand_over = hand_over,
 	    .hand_over_plan = hand_over_plan,
 	    .stay = stay,

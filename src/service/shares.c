@@ -82,7 +82,7 @@ struct share *shares_address(struct shares *s, const char *text, const struct li
 			     const struct share *const *taken, size_t taken_count, struct err *err)
 {
 	for (struct share *share = s->list; share; share = share->next)
-		if (share->kind == SHARE_ADDRESS && strcmp(share->name, text) == 0 &&
+		if (share->kind == SHARE_ADDRESS && !share->is_control && strcmp(share->name, text) == 0 &&
 		    !is_among(share, taken, taken_count))
 			return use(share);
 	struct listen_address address;
@@ -94,6 +94,21 @@ struct share *shares_address(struct shares *s, const char *text, const struct li
 	log_info("listening on %s", listener.name);
 	struct share *share = add(s, SHARE_ADDRESS, s->last_number + 1, text);
 	share->listener = listener;
+	return share;
+}
+
+struct share *shares_control(struct shares *s, const char *path, struct err *err)
+{
+	const struct listener_rights rights = {.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1};
+	for (struct share *share = s->list; share; share = share->next)
+		if (share->is_control && strcmp(share->name, path) == 0)
+			return use(share);
+	struct listener listener;
+	if (listener_open(&listener, NULL, NULL, path, &rights, err) != 0)
+		return NULL;
+	struct share *share = add(s, SHARE_ADDRESS, s->last_number + 1, path);
+	share->listener = listener;
+	share->is_control = true;
 	return share;
 }
 
@@ -231,8 +246,8 @@ void shares_set_rivals(struct shares *s)
 static void hand_over_address(const struct share *share, struct handover *h)
 {
 	const struct listener *l = &share->listener;
-	handover_add(h, "address %u %d %" PRIu64 " %" PRIu64 " %d", share->number, handover_fd(h, l->fd),
-		     (uint64_t)l->device, (uint64_t)l->inode, share->is_passed);
+	handover_add(h, "address %u %d %" PRIu64 " %" PRIu64 " %d %d", share->number, handover_fd(h, l->fd),
+		     (uint64_t)l->device, (uint64_t)l->inode, share->is_passed, share->is_control);
 	handover_add(h, "address-text %u %s", share->number, share->name);
 	handover_add(h, "address-name %u %s", share->number, l->name);
 	handover_add(h, "address-path %u %s", share->number, l->path);
@@ -305,15 +320,16 @@ static const char *find_fact(const struct handover *h, const char *word, unsigne
 static int adopt_address(struct shares *s, struct handover *h, const char *line, struct err *err)
 {
 	unsigned number;
-	int fd, is_passed;
+	int fd, is_passed, is_control;
 	uint64_t device, inode;
-	int found =
-	    sscanf(line, "%u %d %" SCNu64 " %" SCNu64 " %d", &number, &fd, &device, &inode, &is_passed);
-	if (found != 5 || (fd = handover_take(h, fd)) < 0)
+	int found = sscanf(line, "%u %d %" SCNu64 " %" SCNu64 " %d %d", &number, &fd, &device, &inode,
+			   &is_passed, &is_control);
+	if (found != 6 || (fd = handover_take(h, fd)) < 0)
 		return err_set(err, EXIT_CODE_INTERNAL, "an address was not handed over: %s", line);
 	struct share *share = add(s, SHARE_ADDRESS, number, find_fact(h, "address-text", number));
 	struct listener *l = &share->listener;
 	share->is_passed = is_passed != 0;
+	share->is_control = is_control != 0;
 	l->fd = fd;
 	l->device = (dev_t)device;
 	l->inode = (ino_t)inode;

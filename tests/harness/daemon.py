@@ -129,10 +129,10 @@ def command_line(options):
 
 
 def environment(directory, extra=None, leaks=True):
-    """A small, known environment: nothing of the caller's reaches the daemon. libmongoc keeps counters in
+    """A small, known environment: nothing of the caller's reaches the daemon, and its control socket is its own. libmongoc keeps counters in
     /dev/shm/mongoc-PID, which a SIGKILL leaves behind, and the next process of that number complains of."""
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(directory), "LC_ALL": "C.UTF-8",
-            "MONGOC_DISABLE_SHM": "1",
+            "MONGOC_DISABLE_SHM": "1", "RUNTIME_DIRECTORY": str(directory),
             **sanitizer_environment(directory, leaks), **(extra or {})}
 
 

@@ -367,7 +367,7 @@ def test_under_systemd_socket_activate(directory):
     passed = [word for key, value in environment(directory).items() for word in ("-E", f"{key}={value}")]
     with open(log, "wb") as out, subprocess.Popen(
             ["systemd-socket-activate", *[word for name in names for word in ("-l", name)], *passed, BINARY, "--workers", "2",
-             "--store", f"sqlite:{directory}/todo.db", "--listen", f"unix:{ignored}"],
+             "--store", f"sqlite:{directory}/todo.db", "--listen", f"unix:{ignored}", "--control", "off"],
             env=environment(directory), stdout=out, stderr=out, start_new_session=True) as process:
         try:
             wait_until(lambda: accepts(addresses[0]), lambda: log.read_text(), 20 * SLOW)

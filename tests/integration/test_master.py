@@ -478,7 +478,7 @@ def test_one_worker(todod):
 
 
 def test_descriptors_and_signals(todod, store):
-    daemon = todod(store=store, listen="127.0.0.1:0")
+    daemon = todod(store=store, listen="127.0.0.1:0", control="off")
     workers = daemon.wait_workers(3)
     for _ in range(20):
         daemon.post("x")

@@ -205,8 +205,8 @@ static void test_defaults(void **state)
 static void test_table_covers_the_struct(void **state)
 {
 	(void)state;
-	static const char *const texts[] = {"store",   "cache",      "user",      "group",
-					    "pidfile", "unix_group", "access_log"};
+	static const char *const texts[] = {"store",   "cache",      "user",       "group",
+					    "pidfile", "unix_group", "access_log", "control"};
 	size_t covered = sizeof(char *) * CONFIG_LISTEN_MAX + sizeof(size_t) + sizeof(struct ip_set);
 	for (size_t i = 0; i < config_key_count; i++) {
 		for (size_t j = 0; j < i; j++) {
@@ -282,6 +282,90 @@ static void test_default_store(void **state)
 	struct loaded l;
 	load_well(&l, "", "--store|sqlite:here.db");
 	release(&l);
+}
+
+static void test_default_control(void **state)
+{
+	(void)state;
+	const char *of_user = geteuid() == 0 ? "/run/todod/control.sock" : "/run/user/7/todod/control.sock";
+	const char *of_nobody = geteuid() == 0 ? "/run/todod/control.sock" : "off";
+	char *directory_too_long = alloc_zeroed(200, 1);
+	snprintf(directory_too_long, 200, "HOME=/h|RUNTIME_DIRECTORY=/%0100d", 0);
+	const struct {
+		const char *environment, *control;
+	} cases[] = {
+	    {"HOME=/h|RUNTIME_DIRECTORY=/run/todod|XDG_RUNTIME_DIR=/x", "/run/todod/control.sock"},
+	    {"HOME=/h|RUNTIME_DIRECTORY=/run/a:/run/b",                 "/run/a/control.sock"    },
+	    {"HOME=/h|RUNTIME_DIRECTORY=|XDG_RUNTIME_DIR=/run/user/7",  of_user                  },
+	    {"HOME=/h|XDG_RUNTIME_DIR=relative",                        of_nobody                },
+	    {"HOME=/h|RUNTIME_DIRECTORY=relative",                      "off"                    },
+	    {directory_too_long,					"off"                    },
+	    {"HOME=/h|TODOD_CONTROL=/c",                                "/c"                     },
+	    {"HOME=/h|TODOD_CONTROL=off",                               "off"                    },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct loaded l;
+		load_well(&l, cases[i].environment, "");
+		assert_string_equal(l.c.control, cases[i].control);
+		assert_int_equal(config_is_default(&l.s, "control"), i < 6);
+		release(&l);
+	}
+	free(directory_too_long);
+}
+
+/* Whoever looks for the socket of a daemon needs no more of its configuration. */
+static void test_find_control(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *environment, *file, *control;
+		bool is_default;
+	} cases[] = {
+	    {"RUNTIME_DIRECTORY=/r",                NULL,                                      "/r/control.sock", true },
+	    {"RUNTIME_DIRECTORY=/r",                "workers = many\nwhat = 1\n",              "/r/control.sock", true },
+	    {"RUNTIME_DIRECTORY=/r",                "workers = many\ncontrol = /f\nno pair\n", "/f",              false},
+	    {"RUNTIME_DIRECTORY=/r",                "control = off\n",                         "off",             false},
+	    {"TODOD_CONTROL=/e|TODOD_WORKERS=many", "control = /f\n",                          "/e",              false},
+	    {"TODOD_CONTROL=/e",                    "[section]\n",                             "/e",              false},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct err err;
+		char *path = NULL, **environment = cut(NULL, cases[i].environment);
+		bool is_default = !cases[i].is_default;
+		if (cases[i].file)
+			write_text("control.conf", cases[i].file);
+		assert_int_equal(config_find_control(&path, &is_default,
+						     cases[i].file ? "control.conf" : NULL, environment,
+						     &err),
+				 0);
+		assert_string_equal(path, cases[i].control);
+		assert_int_equal(is_default, cases[i].is_default);
+		free(path);
+		free_list(environment);
+	}
+}
+
+static void test_find_no_control(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *environment, *file, *text;
+	} cases[] = {
+	    {"A=b",             "no pair\ncontrol = /f\n", "control.conf:1: expected key = value"                              },
+	    {"A=b",             "control = f\n",           "control.conf:1: control: \"f\" is neither off nor an absolute path"},
+	    {"TODOD_CONTROL=f", "",                        "TODOD_CONTROL: \"f\" is neither off nor an absolute path"          },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct err err = {.text = ""};
+		bool is_default;
+		char *path, **environment = cut(NULL, cases[i].environment);
+		write_text("control.conf", cases[i].file);
+		assert_int_equal(config_find_control(&path, &is_default, "control.conf", environment, &err),
+				 -1);
+		assert_string_equal(err.text, cases[i].text);
+		assert_int_equal(err.code, EXIT_CODE_CONFIG);
+		free_list(environment);
+	}
 }
 
 static void test_default_cache(void **state)
@@ -444,6 +528,8 @@ static void test_wrong_values(void **state)
 	    {"",			  "--unix-mode|66",                   "--unix-mode: \"66\" is not a mode from 000 to 777"                    },
 	    {"",			  "--unix-mode|0o66",                 "--unix-mode: \"0o66\" is not a mode from 000 to 777"                  },
 	    {"",			  "--pidfile=",                       "--pidfile: \"\" is neither none nor a path"                           },
+	    {"",			  "--control|c.sock",                 "--control: \"c.sock\" is neither off nor an absolute path"            },
+	    {"",			  "--control=",                       "--control: \"\" is neither off nor an absolute path"                  },
 	    {"",			  "--user=",                          "--user: \"\" is neither none nor a user"                              },
 	    {"",			  "--group|daemon",                   "--group: group = daemon is of no use without user"                    },
 	    {"",			  "--content-max-bytes|70000",
@@ -1099,7 +1185,7 @@ static void test_dump_loads(void **state)
 		  "32,::1|--proxy-header|forwarded|--worker-timeout-s|13|--max-requests|18|--max-rss-mb|19|--"
 		  "log-level|error|--drain-timeout-s|"
 		  "0|--user|u|"
-		  "--group|g|--pidfile|/p|"
+		  "--group|g|--pidfile|/p|--control|/c|"
 		  "--unix-group|x|--unix-mode|660|--access-log|/with ; and # in "
 		  "it|--access-log-format|json|--slow-ms|14");
 	assert_int_equal(first.c.unix_mode, 0660);
@@ -1371,6 +1457,9 @@ int main(void)
 	    cmocka_unit_test(test_table_covers_the_struct),
 	    cmocka_unit_test(test_access_log),
 	    cmocka_unit_test(test_default_store),
+	    cmocka_unit_test(test_default_control),
+	    cmocka_unit_test(test_find_control),
+	    cmocka_unit_test(test_find_no_control),
 	    cmocka_unit_test(test_default_cache),
 	    cmocka_unit_test(test_precedence),
 	    cmocka_unit_test(test_command_line),
