@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "cache/keeper.h"
 #include "config/config.h"
+#include "ctl/ctl.h"
 #include "doctor/doctor.h"
 #include "http/coding.h"
 #include "master/handover.h"
@@ -13,6 +14,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static int say(const struct err *err)
@@ -99,6 +101,8 @@ int main(int argc, char *argv[])
 	};
 	open_stdio();
 	log_init("todod", LOG_LEVEL_INFO);
+	if (argc > 1 && strcmp(argv[1], "ctl") == 0)
+		return ctl_run(argc - 1, argv + 1);
 	int received = handover_receive(&from, &err);
 	if (received < 0)
 		return say(&err);
