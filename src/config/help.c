@@ -16,6 +16,7 @@ const struct config_term config_examples[] = {
 	{"todod --listen '[::1]:8080' --listen unix:/run/todod.sock --workers 4", ""},
 	{"todod -c /etc/todod.conf -t", "check the configuration and stop"},
 	{"todod doctor -c /etc/todod.conf", "check what the configuration depends on"},
+	{"todod ctl -c /etc/todod.conf status", "how is the one that runs?"},
 	{"todod --dump-config > todod.conf", "a file to start from"},
 	{"TODOD_STORE=mongodb://db1,db2/todo?replicaSet=rs0 todod", ""},
 	{"TODOD_STORE_FILE=/run/secrets/store todod", ""},
@@ -25,6 +26,7 @@ const struct config_term config_examples[] = {
 const struct config_term config_commands[] = {
 	{"doctor", "look at the store, the cache, the addresses and the limits of the system, and say of each how it is and what to "
 		   "do; exit code 0 when nothing stands in the way of a start"},
+	{"ctl", "ask a running todod how it is, or to reload, upgrade or stop, and wait for that; todod ctl --help says more"},
 	{NULL, NULL},
 };
 
