@@ -535,10 +535,9 @@ def test_connections_spread_over_the_workers(todod):
 def burst_shares(daemon):
     """How many of 100 connections that come at once each worker gets."""
     wait_until(lambda: sum(daemon.connections().values()) == 0, "no connections")
-    load = subprocess.Popen([shutil.which("wrk"), "-t1", "-c100", "-d1s", f"{daemon.url}/index"],
+    load = subprocess.Popen([shutil.which("wrk"), "-t1", "-c100", "-d2s", f"{daemon.url}/index"],
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    wait_until(lambda: sum(daemon.connections().values()) == 100, "all connections", 3)
-    shares = sorted(daemon.connections().values())
+    shares = wait_until(lambda: sum(found := sorted(daemon.connections().values())) == 100 and found, "all connections", 3)
     output = load.communicate(timeout=30)[0]
     assert "Socket errors" not in output and "Non-2xx" not in output and "Requests/sec" in output, output
     return shares
