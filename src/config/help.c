@@ -6,7 +6,6 @@
 enum {
 	WIDTH = 80, /* columns */
 	TERM_COLUMN = 15,
-	KEY_COLUMN = 23,
 };
 
 /* clang-format off */
