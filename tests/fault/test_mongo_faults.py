@@ -20,7 +20,8 @@ RECOVERY_S = 2.0
 
 
 def rest_of_soak(watch):
-    time.sleep(max(0.0, SOAK_SECONDS - watch.seconds))
+    """Some time in any case: what comes after the fault is judged, too."""
+    time.sleep(max(2.0, SOAK_SECONDS - watch.seconds))
 
 
 def seconds_until_served(daemon, since):

@@ -466,7 +466,7 @@ def test_reloads_while_workers_are_killed(configured, counted):
             victim = choice.choice(daemon.worker_pids())
             with contextlib.suppress(ProcessLookupError):  # it may just have left
                 os.kill(victim, signal.SIGSTOP)  # what it holds when it dies
-                held += daemon.connections().get(victim, 0)
+                held += daemon.connections([victim])[victim]
                 os.kill(victim, signal.SIGKILL)
             if choice.random() < 0.5:
                 daemon.send(signal.SIGHUP)

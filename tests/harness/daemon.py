@@ -340,12 +340,13 @@ class Todod:
         return wait_until(lambda: len(pids := self.worker_pids()) == count and pids,
                           lambda: f"{count} workers, have {self.worker_pids()}:\n{self.log}", timeout_s)
 
-    def connections(self):
-        """{worker: client connections over TCP}"""
+    def connections(self, pids=None):
+        """{worker: client connections over TCP}, of these or of all workers"""
         ports = {address[1] for address in self.addresses() if isinstance(address, tuple)}
         established = established_tcp()
         return {pid: sum(1 for inode in socket_inodes(pid)
-                         if inode in established and established[inode][0] in ports) for pid in self.worker_pids()}
+                         if inode in established and established[inode][0] in ports)
+                for pid in (pids or self.worker_pids())}
 
     def owner(self, connection):
         """The worker that serves this client connection."""

@@ -240,7 +240,7 @@ def test_what_cannot_be_opened_ends_the_start(directory):
 def test_it_is_off_unless_asked_for(todod):
     daemon = todod(workers=1)
     assert daemon.request("GET", "/index").status == 200
-    assert sorted(path.name.split(".")[0] for path in daemon.directory.iterdir()) == ["log"] + ["todo"] * 5
+    assert sorted(path.name.split(".")[0] for path in daemon.directory.iterdir()) == ["control", "log"] + ["todo"] * 5
 
 
 def test_rotation_under_load(todod, directory):

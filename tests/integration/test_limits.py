@@ -64,7 +64,11 @@ def test_a_refusal_and_what_follows(limited):
 
 def test_all_workers_share_a_bucket(limited):
     connections = [connect(limited, "127.0.2.2") for _ in range(20)]
-    assert len({limited.owner(connection) for connection in connections}) == 4, "every worker has some"
+
+    def owners():
+        connections.append(connect(limited, "127.0.2.2"))
+        return {limited.owner(connection) for connection in connections}
+    wait_until(lambda: len(owners()) == 4, "every worker to have some")
     watch, counts = Stopwatch(), []
 
     def ask(connection):
