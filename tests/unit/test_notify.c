@@ -180,7 +180,8 @@ static void test_nobody_to_be_told(void **state)
 	    "",
 	    "vsock:2:1",
 	    "relative",
-	    ("/a/path/of/more/than/one/hundred/and/seven/bytes/is/longer/than/what/fits/into/the/address/of/a/"
+	    ("/a/path/of/more/than/one/hundred/and/seven/bytes/is/longer/than/what/fits/into/the/address/of/"
+	     "a/"
 	     "unix/domain/socket"),
 	};
 	struct notify n;
