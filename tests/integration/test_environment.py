@@ -54,7 +54,11 @@ def _delayed(call):
 
 
 def _master_below(tracer):
-    return next((pid for pid in processes_of_session(tracer) if status_field(pid, "Name") == "todod"), None)
+    for pid in processes_of_session(tracer):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a child that was short-lived
+            if status_field(pid, "Name") == "todod":
+                return pid
+    return None
 
 
 # ---- the pidfile -----------------------------------------------------------------------------------------
