@@ -69,6 +69,12 @@ void first_page_wake(struct first_page *fp);
 /* Every LOOP_TICK_MS: notices a keeper that is stuck and writes that were held too long. Call first_page_collect after. */
 void first_page_tick(struct first_page *fp);
 
+/* Does the keeper look after the page? Else the workers ask the store themselves. */
+bool first_page_has_keeper(const struct first_page *fp);
+
+/* For counters: are pages served from memory now? */
+bool first_page_is_vouched_for(const struct first_page *fp);
+
 /* For /readyz: what the keeper says of Redis, which a keeper that is stuck cannot. */
 enum page_cache first_page_cache(const struct first_page *fp);
 

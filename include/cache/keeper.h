@@ -19,6 +19,21 @@ int keeper_run(struct process *p);
 /* Would a keeper that runs with one configuration do for the other as well? */
 bool keeper_does_for(const struct config *a, const struct config *b);
 
+/* Where a page that it has published came from: for counters. */
+enum keeper_source {
+	KEEPER_STORE,
+	KEEPER_REDIS,
+	KEEPER_STALE, /* the last known one: the store cannot be asked */
+	KEEPER_NONE,  /* there is none */
+	KEEPER_SOURCES,
+};
+
+/* In lower case, e.g. "store"; the scripts that Redis runs for it, e.g. "acquire"; and what Redis says to that one, e.g. "won". ""
+ * behind the last. */
+const char *keeper_source_name(unsigned source);
+const char *keeper_script_name(unsigned script);
+const char *keeper_lookup_name(unsigned verdict);
+
 /* Name and version of the library that speaks to Redis. */
 const char *keeper_library(void);
 

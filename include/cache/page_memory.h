@@ -39,7 +39,10 @@ enum {
 };
 
 /* What the keeper says of Redis: for /readyz. */
-enum page_cache { PAGE_CACHE_OFF, PAGE_CACHE_LOCAL, PAGE_CACHE_OK, PAGE_CACHE_AWAY };
+enum page_cache { PAGE_CACHE_OFF, PAGE_CACHE_LOCAL, PAGE_CACHE_OK, PAGE_CACHE_AWAY, PAGE_CACHES };
+
+/* In lower case, e.g. "away"; "" for none of them. */
+const char *page_cache_name(unsigned cache);
 
 struct page_words; /* what is shared */
 
@@ -172,6 +175,9 @@ void page_fill(struct page *page, struct todo_page *todos);
 
 /* Into memory of its own, which is reused. */
 void page_copy(struct page *to, const struct page *from);
+
+/* Does somebody vouch for other machines now, so that pages are served from memory? */
+bool page_is_vouched_for(const struct page_memory *m);
 
 /* Is this copy current? At the instant of the call. */
 bool page_is_current(const struct page_memory *m, const struct page *page);

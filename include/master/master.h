@@ -51,7 +51,8 @@
 
 /* A kind of process that the master forks. */
 struct process_kind {
-	const char *name;              /* a literal; names what is the same kind in another generation */
+	const char *name; /* a literal; names what is the same kind in another generation */
+	enum process_role role;
 	int (*run)(struct process *p); /* in the child; returns its exit code */
 	unsigned count;
 	unsigned count_max; /* to which SIGTTIN may raise it */

@@ -32,6 +32,7 @@ struct job {
 	uint64_t owner;                /* the submitter's, untouched */
 	struct store_page_query query; /* JOB_PAGE */
 	bool has_limit;                /* JOB_PAGE: the submitter's notes */
+	bool wants_detail;             /* JOB_PING: likewise */
 	bool wants_gzip;
 	struct buf if_match, if_none_match; /* data NULL: none */
 	uint8_t route;                      /* the submitter's: what the client asked for */
@@ -56,6 +57,39 @@ struct job_list {
 	struct job *head, *tail;
 	size_t count;
 };
+
+/* For counters. A call of the driver does several operations where it can: one page for all who ask for it, one commit for all writes
+ * that wait together. */
+enum store_operation {
+	STORE_OP_PAGE,
+	STORE_OP_GET,
+	STORE_OP_PING,
+	STORE_OP_ID,
+	STORE_OP_INSERT,
+	STORE_OP_FINISH,
+	STORE_OP_DELETE,
+	STORE_OPERATIONS,
+};
+
+enum store_call {
+	STORE_CALL_PAGE,
+	STORE_CALL_GET,
+	STORE_CALL_PING,
+	STORE_CALL_ID,
+	STORE_CALL_COMMIT,
+	STORE_CALL_DELETE, /* where those travel alone */
+	STORE_CALLS,
+};
+
+enum lane_kind { LANE_READ, LANE_WRITE, LANE_DELETE, LANES };
+
+enum store_operation store_operation_of(const struct job *job);
+
+/* In lower case, e.g. "insert", "not_found", "commit", "write". */
+const char *store_operation_name(unsigned operation);
+const char *store_outcome_name(unsigned status);
+const char *store_call_name(unsigned call);
+const char *store_lane_name(unsigned lane);
 
 /* Through prev and next: a job is in one list at a time. */
 void job_list_append(struct job_list *list, struct job *job);

@@ -324,6 +324,16 @@ enum page_cache first_page_cache(const struct first_page *fp)
 								 : page_cache_state(fp->memory);
 }
 
+bool first_page_has_keeper(const struct first_page *fp)
+{
+	return !page_keeper_is_stuck(fp->memory);
+}
+
+bool first_page_is_vouched_for(const struct first_page *fp)
+{
+	return page_is_vouched_for(fp->memory);
+}
+
 /* ---- life */
 
 struct first_page *first_page_new(const struct first_page_settings *settings)

@@ -18,6 +18,7 @@
 #include "config/config.h"
 #include "store/executor.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -379,6 +380,34 @@ bool keeper_does_for(const struct config *a, const struct config *b)
 	       a->cache_mode == b->cache_mode && a->cache_ttl_s == b->cache_ttl_s &&
 	       a->cache_fresh_s == b->cache_fresh_s && a->store_timeout_ms == b->store_timeout_ms &&
 	       a->log_level == b->log_level;
+}
+
+const char *keeper_source_name(unsigned source)
+{
+	static const char *const names[KEEPER_SOURCES] = {
+	    [KEEPER_STORE] = "store",
+	    [KEEPER_REDIS] = "redis",
+	    [KEEPER_STALE] = "stale",
+	    [KEEPER_NONE] = "none",
+	};
+	return source < KEEPER_SOURCES ? names[source] : "";
+}
+
+const char *keeper_script_name(unsigned script)
+{
+	return script < LEASE_SCRIPTS ? lease_script_name((enum lease_script)script) : "";
+}
+
+const char *keeper_lookup_name(unsigned verdict)
+{
+	static const char *const names[] = {
+	    [LEASE_HIT] = "hit",   [LEASE_WON] = "won",       [LEASE_SERVE] = "serve",
+	    [LEASE_WAIT] = "wait", [LEASE_BROKEN] = "broken",
+	};
+	static_assert(sizeof(names) / sizeof(names[0]) <= METRICS_LOOKUPS &&
+			  (int)LEASE_SCRIPTS <= METRICS_SCRIPTS && (int)KEEPER_SOURCES <= METRICS_SOURCES,
+		      "there is room for them");
+	return verdict < sizeof(names) / sizeof(names[0]) ? names[verdict] : "";
 }
 
 const char *keeper_library(void)

@@ -2,8 +2,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/random.h"
 #include "cache/first_page.h"
+#include "cache/keeper.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +67,15 @@ static bool is_shown_current(const struct look *l)
 	return l->shown.state == PAGE_OK && page_is_current(l->settings.memory, &l->shown);
 }
 
+static enum keeper_source source_of(const struct page *page)
+{
+	if (page->state == PAGE_FAILED)
+		return KEEPER_NONE;
+	if (page->is_stale)
+		return KEEPER_STALE;
+	return page->source == PAGE_FROM_REDIS ? KEEPER_REDIS : KEEPER_STORE;
+}
+
 /* Who has a copy looks at the slot again only when the generation moves. Moved by us alone, it is one further; moved by a
  * writer too, it is more than that, and then this page is for those who wait, as it should be. A page that was begun before
  * the one that is there is of no use: somebody may still have to fetch that. */
@@ -82,6 +93,7 @@ static void publish(struct look *l, struct page *page)
 	l->served = page->wanted - l->covered;
 	l->served_ns = clock_monotonic_ns();
 	l->covered = page->wanted;
+	counter_add(&metrics_own()->published[source_of(page)], 1);
 	page_publish(l->settings.memory, page);
 	page_copy(&l->shown, page);
 }
@@ -277,6 +289,7 @@ static void on_acquired(void *arg, const struct redisReply *reply)
 	struct lease_acquired got;
 	int64_t fresh_ms = (int64_t)l->settings.fresh_s * 1000; /* others may think differently */
 	lease_read_acquire(reply, &got, &l->fetched);
+	counter_add(&metrics_own()->lookups[got.verdict], 1);
 	if (got.verdict == LEASE_BROKEN) {
 		if (!is_late)
 			ask_store(l);

@@ -64,6 +64,17 @@ struct page_words {
 	struct slot slot;
 };
 
+const char *page_cache_name(unsigned cache)
+{
+	static const char *const names[PAGE_CACHES] = {
+	    [PAGE_CACHE_OFF] = "off",
+	    [PAGE_CACHE_LOCAL] = "local",
+	    [PAGE_CACHE_OK] = "ok",
+	    [PAGE_CACHE_AWAY] = "away",
+	};
+	return cache < PAGE_CACHES ? names[cache] : "";
+}
+
 /* ---- life */
 
 static int open_bells(struct page_memory *m, struct err *err)
@@ -314,7 +325,7 @@ int64_t page_doubt_until_ns(const struct page_memory *m)
 	return atomic_load(&m->words->doubt_until_ns);
 }
 
-static bool is_linked(const struct page_memory *m)
+bool page_is_vouched_for(const struct page_memory *m)
 {
 	int64_t until_ns = atomic_load(&m->words->link_until_ns);
 	return until_ns == INT64_MAX || clock_monotonic_ns() < until_ns;
@@ -323,7 +334,7 @@ static bool is_linked(const struct page_memory *m)
 bool page_is_current(const struct page_memory *m, const struct page *page)
 {
 	/* The keeper moves the generation before it vouches anew: who sees the second sees the first. */
-	return !page_is_writing(m) && is_linked(m) && page_generation(m) == page->generation &&
+	return !page_is_writing(m) && page_is_vouched_for(m) && page_generation(m) == page->generation &&
 	       page->asked_ns > page_doubt_until_ns(m);
 }
 

@@ -1,6 +1,7 @@
 #include "cache/session.h"
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/random.h"
 
 #include <stdio.h>
@@ -87,6 +88,8 @@ static void on_closed(void *arg, const char *reason)
 {
 	struct session *s = arg;
 	bool was_open = s->state == SESSION_OPEN;
+	if (was_open)
+		counter_add(&metrics_own()->sessions_lost, 1);
 	s->state = SESSION_AWAY;
 	s->is_full = false;
 	if (s->loop->now_ms - s->refused_ms >= SESSION_QUIET_MS)
@@ -156,7 +159,11 @@ static void on_called(void *arg, const struct redisReply *reply)
 {
 	struct call call = *(struct call *)arg;
 	free(arg);
-	if (reply && redis_type(reply) == REDIS_ERROR) {
+	bool is_done = reply && redis_type(reply) != REDIS_ERROR;
+	counter_add(is_done ? &metrics_own()->scripts[call.script]
+			    : &metrics_own()->scripts_failed[call.script],
+		    1);
+	if (reply && !is_done) {
 		refused_script(call.session, call.script, redis_text(reply));
 		reply = NULL;
 	}
@@ -223,6 +230,7 @@ static void on_probed(void *arg, const struct redisReply *reply)
 	if (s->state != SESSION_OPENING)
 		return;
 	s->state = SESSION_OPEN;
+	counter_add(&metrics_own()->sessions_opened, 1);
 	s->open_since_ms = s->last_open_ms = s->loop->now_ms;
 	s->probe_ms = s->loop->now_ms + SESSION_PROBE_MS;
 	s->events.on_open(s->events.arg, s->others);

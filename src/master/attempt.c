@@ -8,6 +8,15 @@
 #include <stdio.h>
 #include <string.h>
 
+void attempts_count(struct master *m)
+{
+	struct process_counts *counts = &m->scoreboard.board->counts;
+	m->reload.successes = &counts->reloads;
+	m->reload.failures = &counts->failed_reloads;
+	m->upgrade.successes = &counts->upgrades;
+	m->upgrade.failures = &counts->failed_upgrades;
+}
+
 void attempt_begin(struct attempt *a)
 {
 	a->begun = a->asked;
@@ -19,6 +28,7 @@ static void end(struct attempt *a, bool has_succeeded)
 	a->ended = a->begun;
 	a->ended_ms = clock_monotonic_ms();
 	a->has_succeeded = has_succeeded;
+	counter_add(has_succeeded ? a->successes : a->failures, 1);
 }
 
 void attempt_succeed(struct attempt *a)

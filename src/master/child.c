@@ -131,6 +131,8 @@ static void fill_process(const struct master *m, struct child *c, int slot, int 
 	    .slot = &sb->slots[slot],
 	    .peers = &sb->slots[SCOREBOARD_OTHERS],
 	    .peers_max = SCOREBOARD_WORKERS,
+	    .slots = sb->slots,
+	    .slots_max = SCOREBOARD_SLOTS,
 	    .board = sb->board,
 	    .setup_done = &sb->board->setup_done[g->setup],
 	    .lifeline_fd = m->lifeline[0],
@@ -171,21 +173,24 @@ static void back_off(struct child *c, int64_t now_ms)
 
 void child_start(struct master *m, struct child *c, int64_t now_ms)
 {
+	struct process_counts *counts = &m->scoreboard.board->counts;
 	int slot = find_slot(m, c->kind), index = find_index(m, c->kind);
 	if (slot < 0 || index < 0)
 		return; /* until one of those that drain has left */
 	fill_process(m, c, slot, index);
-	scoreboard_reset(c->process.slot);
+	scoreboard_reset(c->process.slot, c->kind->role);
 	announce_slot(m, slot);
 	c->killed_as_stuck = false;
 	c->forked_ms = now_ms;
 	pid_t pid = spawn(c->kind, &c->process, &c->generation->plan);
 	if (pid < 0) {
 		log_error("cannot fork a %s: %s", c->kind->name, strerror(errno));
+		counter_add(&counts->failed_forks[c->kind->role], 1);
 		scoreboard_clear(c->process.slot);
 		back_off(c, now_ms);
 		return;
 	}
+	counter_add(&counts->forks[c->kind->role], 1);
 	c->pid = pid;
 }
 
@@ -273,12 +278,21 @@ static void lose_adopted(struct master *m, struct child *c)
 		master_ask(&m->reload);
 }
 
+/* One that was wanted still. Those that retire are counted when they are told to go, unless they die before. */
+static void count_end(const struct master *m, const struct child *c, bool left)
+{
+	enum process_end end = c->killed_as_stuck ? PROCESS_STUCK : left ? PROCESS_RECYCLED : PROCESS_CRASHED;
+	if (c->duty != CHILD_LEAVES && m->phase != PHASE_STOP)
+		counter_add(&m->scoreboard.board->counts.replaced[c->kind->role][end], 1);
+}
+
 static void reap_lasting(struct master *m, struct child *c, pid_t pid, int status, int64_t now_ms)
 {
 	bool left = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_CODE_OK;
 	unsigned forced = atomic_load(&c->process.slot->forced);
 	m->forced += forced;
 	c->generation->forced += forced;
+	count_end(m, c, left);
 	if (!is_replaced(m, c)) {
 		if (!left)
 			log_death(c, pid, status, "");

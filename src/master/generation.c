@@ -321,6 +321,7 @@ static void tend_succession(struct master *m, int64_t now_ms)
 	struct child *c = find_child(m, g, true);
 	if (c) {
 		child_leave(c, SIGTERM, now_ms);
+		counter_add(&m->scoreboard.board->counts.replaced[c->kind->role][PROCESS_RECYCLED], 1);
 		g->succession_ms = now_ms;
 		return;
 	}
@@ -358,6 +359,13 @@ static void publish_peers(const struct master *m)
 	atomic_store(&m->scoreboard.board->peers_end, (uint32_t)end);
 }
 
+static void publish_counts(const struct master *m)
+{
+	struct process_counts *counts = &m->scoreboard.board->counts;
+	gauge_set(&counts->workers_wanted, m->serving ? m->serving->wanted : 0);
+	gauge_set(&counts->draining_generations, generations_draining(m));
+}
+
 void generations_tend(struct master *m, int64_t now_ms)
 {
 	watch_readiness(m, now_ms);
@@ -371,4 +379,5 @@ void generations_tend(struct master *m, int64_t now_ms)
 	children_sweep(m);
 	release_drained(m);
 	publish_peers(m);
+	publish_counts(m);
 }

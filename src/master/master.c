@@ -15,8 +15,9 @@
 #include <unistd.h>
 
 enum {
-	MASTER_ROUND_MS = 250,           /* at the latest, the scoreboard is looked at again */
-	MASTER_ROUND_SOON_MS = 5,        /* while something is awaited that only the scoreboard tells */
+	MASTER_ROUND_MS = 250,    /* at the latest, the scoreboard is looked at again */
+	MASTER_ROUND_SOON_MS = 5, /* while something is awaited that only the scoreboard tells */
+	MASTER_MEMORY_MS = 1000,
 	MASTER_NOT_READY_MS = 60 * 1000, /* without any worker ready: somebody else has to look */
 };
 
@@ -276,6 +277,15 @@ static void tell_service_manager(struct master *m, int64_t now_ms)
 	notify_tell(&m->notify, state, status, now_ms);
 }
 
+/* As each of its children does in its own slot: once a second. */
+static void note_memory(struct master *m, int64_t now_ms)
+{
+	if (now_ms < m->memory_ms)
+		return;
+	m->memory_ms = now_ms + MASTER_MEMORY_MS;
+	gauge_set(&m->scoreboard.board->counts.resident_bytes, process_resident_bytes(getpid()));
+}
+
 /* ---- the loop */
 
 /* What only the scoreboard tells: that the first worker is ready, or a generation, or a successor. */
@@ -305,6 +315,7 @@ static int next_wake_ms(const struct master *m, int64_t now_ms)
 
 static void run_round(struct master *m, int64_t now_ms)
 {
+	note_memory(m, now_ms);
 	children_watch(m, now_ms);
 	generations_tend(m, now_ms);
 	if (m->phase == PHASE_RUN && now_ms - m->last_ready_ms > MASTER_NOT_READY_MS)
@@ -361,6 +372,7 @@ static int open_master(struct master *m, struct err *err)
 		return upgrade_adopt(m, s->from, err);
 	if (scoreboard_open(&m->scoreboard, err) != 0)
 		return -1;
+	attempts_count(m);
 	if (pipe2(m->lifeline, O_CLOEXEC) != 0)
 		return err_set(err, EXIT_CODE_OS, "pipe2: %s", strerror(errno));
 	if (s->ops->plan(s->arg, &plan, NULL, err) != 0)

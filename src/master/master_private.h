@@ -79,10 +79,11 @@ struct attempt {
 	uint64_t ended;     /* the result is known for all up to this one */
 	bool has_succeeded; /* the last that ended */
 	int64_t ended_ms;
-	enum exit_code code; /* it did not: EXIT_CODE_CONFIG or another, */
-	char why[400];       /* and this is why */
-	pid_t judge;         /* the child that judges; 0: none */
-	int64_t judge_ms;    /* it is killed then */
+	enum exit_code code;                    /* it did not: EXIT_CODE_CONFIG or another, */
+	char why[400];                          /* and this is why */
+	pid_t judge;                            /* the child that judges; 0: none */
+	int64_t judge_ms;                       /* it is killed then */
+	_Atomic uint64_t *successes, *failures; /* how many have ended so, on the board */
 };
 
 struct control_client;
@@ -115,6 +116,7 @@ struct master {
 	enum exit_code exit_code;
 	int64_t started_ms;
 	int64_t last_round_ms;
+	int64_t memory_ms;     /* when it says again how much memory it has */
 	int64_t last_ready_ms; /* when a worker was ready, or the master started */
 	int64_t kill_ms;       /* PHASE_STOP: SIGKILL for whoever is left */
 	bool was_ever_ready;
@@ -147,6 +149,8 @@ static inline bool attempt_is_under_way(const struct attempt *a)
 	return a->begun > a->ended;
 }
 
+/* As soon as there is a scoreboard, and before any of them ends. */
+void attempts_count(struct master *m);
 void attempt_begin(struct attempt *a);
 void attempt_succeed(struct attempt *a);
 void attempt_fail(struct attempt *a, enum exit_code code, const char *format, ...)

@@ -2,7 +2,8 @@
 
 #include "base/clock.h"
 
-enum { SCOREBOARD_LAYOUT = 1 }; /* to be counted up with any change of struct process_slot or process_board */
+/* To be counted up with any change of struct process_slot or process_board; what is counted in there has a number of its own. */
+enum { SCOREBOARD_LAYOUT = 1 };
 
 static const size_t size = sizeof(struct process_board) + SCOREBOARD_SLOTS * sizeof(struct process_slot);
 
@@ -17,6 +18,7 @@ int scoreboard_open(struct scoreboard *sb, struct err *err)
 	if (shm_open_new(&sb->memory, "todod", size, err) != 0)
 		return -1;
 	lay_out(sb);
+	atomic_store(&sb->board->counts.started_ns, (uint64_t)clock_wall_us() * 1000);
 	return 0;
 }
 
@@ -35,16 +37,22 @@ void scoreboard_close(struct scoreboard *sb)
 
 uint64_t scoreboard_layout(void)
 {
-	return (uint64_t)SCOREBOARD_LAYOUT << 32 | size;
+	return (uint64_t)SCOREBOARD_LAYOUT << 48 | (uint64_t)METRICS_LAYOUT << 32 | size;
 }
 
-void scoreboard_reset(struct process_slot *slot)
+void scoreboard_reset(struct process_slot *slot, enum process_role role)
 {
+	struct metrics_gauges *gauges = &slot->metrics.gauges;
 	atomic_store(&slot->beat_ns, (uint64_t)clock_monotonic_ns());
 	atomic_store(&slot->state, PROCESS_BOOTING);
 	atomic_store(&slot->forced, 0);
 	atomic_store(&slot->connections, 0);
 	atomic_store(&slot->is_spent, 0);
+	atomic_store(&slot->role, (uint32_t)role);
+	atomic_store(&slot->pid, 0);
+	gauge_set(&gauges->resident_bytes, 0);
+	for (size_t i = 0; i < METRICS_LANES; i++)
+		gauge_set(&gauges->queued[i], 0);
 }
 
 void scoreboard_clear(struct process_slot *slot)

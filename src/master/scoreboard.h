@@ -34,8 +34,8 @@ void scoreboard_close(struct scoreboard *sb);
 /* Two programs that agree on this number agree on what stands in the memory. */
 uint64_t scoreboard_layout(void);
 
-/* Before a process is forked into the slot: alive from now on, not ready. */
-void scoreboard_reset(struct process_slot *slot);
+/* Before a process is forked into the slot: alive from now on, not ready. What its predecessors counted stays. */
+void scoreboard_reset(struct process_slot *slot, enum process_role role);
 
 /* Its process has ended. */
 void scoreboard_clear(struct process_slot *slot);

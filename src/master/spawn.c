@@ -92,6 +92,8 @@ static _Noreturn void run_child(const struct process_kind *kind, struct process 
 		_exit(err.code);
 	}
 	die_with(master, SIGTERM); /* behind a change of the user, which clears it */
+	atomic_store(&p.slot->pid, (uint32_t)getpid());
+	metrics_begin(&p.slot->metrics);
 	if (!closed)
 		log_error("close_range is refused here: the %s keeps the master's descriptors", kind->name);
 	int code = kind->run(&p);

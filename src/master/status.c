@@ -6,9 +6,7 @@
 #include "net/listener.h"
 
 #include <ctype.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -41,21 +39,6 @@ static void add_number(struct buf *out, bool is_known, int64_t number)
 		buf_append_str(out, " -");
 }
 
-/* proc(5), /proc/PID/statm. 0 when it cannot be read. */
-static int64_t resident_bytes(pid_t pid)
-{
-	char path[32], text[128];
-	(void)snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	ssize_t len = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[len > 0 ? len : 0] = '\0';
-	const char *second = strchr(text, ' ');
-	return second ? strtoll(second, NULL, 10) * sysconf(_SC_PAGESIZE) : 0;
-}
-
 /* ---- facts */
 
 static void write_process(struct buf *out, const char *kind, unsigned index, pid_t pid)
@@ -65,7 +48,7 @@ static void write_process(struct buf *out, const char *kind, unsigned index, pid
 
 static void write_memory(struct buf *out, pid_t pid)
 {
-	int64_t bytes = resident_bytes(pid);
+	int64_t bytes = (int64_t)process_resident_bytes(pid);
 	add_number(out, bytes > 0, bytes);
 	buf_append_str(out, "\n");
 }

@@ -238,8 +238,11 @@ int upgrade_adopt(struct master *m, struct handover *from, struct err *err)
 	if (m->lifeline[1] < 0)
 		return err_set(err, EXIT_CODE_INTERNAL, "the lifeline was not handed over");
 	bool knows_slots = m->scoreboard.board;
+	if (!knows_slots)
+		log_info("the program before this one counts otherwise: counters begin anew");
 	if (!knows_slots && scoreboard_open(&m->scoreboard, err) != 0)
 		return -1;
+	attempts_count(m);
 	if (m->settings->ops->adopt(m->settings->arg, from, err) != 0)
 		return -1;
 	for (size_t i = 0; i < from->line_count; i++)

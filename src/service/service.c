@@ -125,6 +125,7 @@ static void fill_kinds(struct master_plan *plan, struct blueprint *b, uint32_t w
 	unsigned places = shares_memory_places(memory);
 	plan->kinds[KIND_SET_UP] = (struct process_kind){
 	    .name = "set-up",
+	    .role = PROCESS_SET_UP,
 	    .run = worker_set_up_store,
 	    .count = 1,
 	    .places = SET_UP_PLACES,
@@ -133,6 +134,7 @@ static void fill_kinds(struct master_plan *plan, struct blueprint *b, uint32_t w
 	};
 	plan->kinds[KIND_KEEPER] = (struct process_kind){
 	    .name = "keeper",
+	    .role = PROCESS_KEEPER,
 	    .run = keeper_run,
 	    .count = 1,
 	    .places = 1,
@@ -143,6 +145,7 @@ static void fill_kinds(struct master_plan *plan, struct blueprint *b, uint32_t w
 	};
 	plan->kinds[KIND_WORKER] = (struct process_kind){
 	    .name = "worker",
+	    .role = PROCESS_WORKER,
 	    .run = worker_run,
 	    .count_max = places / 2,
 	    .places = places,

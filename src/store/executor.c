@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "todo/todo_json.h"
 
 #include <assert.h>
@@ -19,8 +20,6 @@ enum {
 	EXECUTOR_VAIN_BYTES = 64 * 1024,
 	EXECUTOR_RETRY_MS = 50, /* before a store that refused at once is asked again */
 };
-
-enum lane_kind { LANE_READ, LANE_WRITE, LANE_DELETE, LANES };
 
 static const char *const lane_names[LANES] = {"reading", "writing", "deleting"};
 
@@ -100,14 +99,54 @@ static struct job *list_take(struct job_list *list)
 	return job;
 }
 
+/* ---- what is counted */
+
+/* Under the lane's lock. */
+static void tell_queue(const struct lane *lane)
+{
+	gauge_set(&metrics_own()->gauges.queued[lane->kind], lane->queue.count);
+}
+
+static uint64_t elapsed_ns(int64_t since_ns)
+{
+	int64_t ns = clock_monotonic_ns() - since_ns;
+	return ns > 0 ? (uint64_t)ns : 0;
+}
+
+static enum store_call call_of(const struct lane *lane, const struct job *first)
+{
+	static const uint8_t reads[] = {
+	    [JOB_PAGE] = STORE_CALL_PAGE,
+	    [JOB_GET] = STORE_CALL_GET,
+	    [JOB_PING] = STORE_CALL_PING,
+	    [JOB_ID] = STORE_CALL_ID,
+	};
+	if (first->kind != JOB_WRITE)
+		return (enum store_call)reads[first->kind];
+	return lane->kind == LANE_DELETE ? STORE_CALL_DELETE : STORE_CALL_COMMIT;
+}
+
+/* What one call of the driver has done. */
+static void count_call(const struct lane *lane, const struct job_list *batch, uint64_t took_ns)
+{
+	struct metrics *m = metrics_own();
+	histogram_add_shared(&m->calls[call_of(lane, batch->head)], &histogram_times, took_ns);
+	if (lane->kind == LANE_WRITE)
+		histogram_add_shared(&m->batches, &histogram_sizes, batch->count);
+	for (const struct job *job = batch->head; job; job = job->next)
+		counter_add_shared(&m->operations[store_operation_of(job)][job->status], 1);
+}
+
 /* ---- what a thread takes from its queue, and does */
 
 /* Under the lane's lock. */
-static void start(struct lane *lane, struct job *job, struct job_list *batch)
+static void start(struct lane *lane, struct job *job, struct job_list *batch, int64_t now_ns)
 {
 	job_list_remove(&lane->queue, job);
 	job->state = JOB_RUNNING;
 	job_list_append(batch, job);
+	uint64_t waited_ns = now_ns > job->submitted_ns ? (uint64_t)(now_ns - job->submitted_ns) : 0;
+	histogram_add_shared(&metrics_own()->waits[lane->kind], &histogram_times, waited_ns);
 }
 
 static bool is_same_page(const struct store_page_query *a, const struct store_page_query *b)
@@ -143,12 +182,14 @@ static struct job_list take_batch(struct lane *lane)
 	struct job_list batch = {NULL, NULL, 0};
 	pthread_mutex_lock(&lane->lock);
 	struct job *first = lane->queue.head, *next;
+	int64_t now_ns = clock_monotonic_ns();
 	for (struct job *job = first; job; job = next) {
 		next = job->next;
 		if (job == first || lane->kind == LANE_WRITE ||
 		    (lane->kind == LANE_READ && is_along(lane, batch.head, job)))
-			start(lane, job, &batch);
+			start(lane, job, &batch, now_ns);
 	}
+	tell_queue(lane);
 	pthread_mutex_unlock(&lane->lock);
 	return batch;
 }
@@ -195,12 +236,14 @@ static void deal(struct job_list *batch, const struct store_page_query *whole, s
 	}
 }
 
-static void do_read(struct lane *lane, struct store_session *session, struct job_list *batch)
+/* Returns how long the driver took. */
+static uint64_t do_read(struct lane *lane, struct store_session *session, struct job_list *batch)
 {
 	struct job *first = batch->head;
+	int64_t since_ns = clock_monotonic_ns();
 	if (first->kind == JOB_PING || first->kind == JOB_ID) {
 		first->status = first->kind == JOB_PING ? store_ping(session) : store_id(session, &first->id);
-		return;
+		return elapsed_ns(since_ns);
 	}
 	struct store_page_query whole = first->query;
 	if (first->kind == JOB_PAGE)
@@ -208,6 +251,7 @@ static void do_read(struct lane *lane, struct store_session *session, struct job
 	struct todo_page *page = todo_page_new();
 	enum store_status status =
 	    first->kind == JOB_GET ? store_get(session, &first->id, page) : store_page(session, &whole, page);
+	uint64_t took_ns = elapsed_ns(since_ns);
 	for (struct job *job = first; job; job = job->next)
 		job->status = status;
 	if (status == STORE_OK) {
@@ -215,9 +259,11 @@ static void do_read(struct lane *lane, struct store_session *session, struct job
 		note_row_bytes(lane, page);
 	}
 	todo_page_drop(page);
+	return took_ns;
 }
 
-static void do_writes(struct lane *lane, struct store_session *session, struct job_list *batch)
+/* Likewise. */
+static uint64_t do_writes(struct lane *lane, struct store_session *session, struct job_list *batch)
 {
 	const struct executor_hooks *hooks = &lane->executor->settings.hooks;
 	struct store_write *writes[EXECUTOR_QUEUE_MAX];
@@ -225,12 +271,15 @@ static void do_writes(struct lane *lane, struct store_session *session, struct j
 	for (struct job *job = batch->head; job; job = job->next)
 		writes[count++] = &job->write;
 	hooks->write_begins(hooks->arg);
+	int64_t since_ns = clock_monotonic_ns();
 	store_write(session, writes, count);
+	uint64_t took_ns = elapsed_ns(since_ns);
 	uint32_t commit = hooks->write_ends(hooks->arg, writes, count);
 	for (struct job *job = batch->head; job; job = job->next) {
 		job->status = job->write.status;
 		job->commit = commit;
 	}
+	return took_ns;
 }
 
 static void log_failures(const struct lane *lane, const struct store_session *session,
@@ -374,10 +423,9 @@ static void *run_thread(void *arg)
 		struct job_list batch = take_batch(lane);
 		int64_t begun_ns = clock_monotonic_ns();
 		if (batch.count > 0) { /* else another thread was faster, or the loop gave them up */
-			if (lane->kind == LANE_READ)
-				do_read(lane, session, &batch);
-			else
-				do_writes(lane, session, &batch);
+			uint64_t took_ns = lane->kind == LANE_READ ? do_read(lane, session, &batch)
+								   : do_writes(lane, session, &batch);
+			count_call(lane, &batch, took_ns);
 			log_failures(lane, session, &batch);
 		}
 		store_end(session);
@@ -434,8 +482,11 @@ bool executor_submit(struct executor *ex, struct job *job)
 		job->submitted_ns = now_ns;
 		job_list_append(&lane->queue, job);
 		lane->to_wake++;
+		tell_queue(lane);
 	}
 	pthread_mutex_unlock(&lane->lock);
+	if (!taken)
+		counter_add_shared(&metrics_own()->store_refused, 1);
 	return taken;
 }
 
@@ -464,6 +515,7 @@ enum job_fate executor_abandon(struct executor *ex, struct job *job)
 	pthread_mutex_lock(&lane->lock);
 	if (job->state == JOB_QUEUED) {
 		job_list_remove(&lane->queue, job);
+		tell_queue(lane);
 		fate = JOB_NOT_BEGUN;
 	} else if (job->state == JOB_RUNNING) {
 		job->state = JOB_ABANDONED;

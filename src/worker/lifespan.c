@@ -1,9 +1,10 @@
 #include "worker/lifespan.h"
 
+#include "base/log.h"
+#include "base/process.h"
 #include "base/random.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <unistd.h>
 
 enum { LIFESPAN_LOOK_MS = 1000, LIFESPAN_JITTER_PERCENT = 10 };
@@ -17,25 +18,12 @@ void lifespan_init(struct lifespan *l, const struct config *config)
 	};
 }
 
-/* 0 when it cannot be told (proc_pid_statm(5)). */
-static uint64_t rss_bytes(void)
-{
-	uint64_t total = 0, resident = 0;
-	FILE *file = fopen("/proc/self/statm", "re");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%" SCNu64 " %" SCNu64, &total, &resident) != 2)
-		resident = 0;
-	(void)fclose(file);
-	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static bool is_too_large(struct lifespan *l, int64_t now_ms)
 {
 	if (l->rss_max_bytes == 0 || now_ms < l->look_ms)
 		return false;
 	l->look_ms = now_ms + LIFESPAN_LOOK_MS;
-	uint64_t rss = rss_bytes();
+	uint64_t rss = process_resident_bytes(getpid());
 	if (rss <= l->rss_max_bytes)
 		return false;
 	log_info("it has grown to %" PRIu64 " MiB: to be replaced", rss >> 20);
