@@ -36,7 +36,7 @@ LLHTTP   = $(patsubst %,build/fuzz/llhttp/%.o,api http llhttp)
 BUILD_NEEDS = bin:cc=gcc file:/usr/include/stdio.h=libc6-dev bin:pkg-config=pkg-config pc:libmongoc-1.0=libmongoc-dev \
            pc:hiredis=libhiredis-dev pc:jansson=libjansson-dev pc:uuid=uuid-dev pc:sqlite3=libsqlite3-dev pc:inih=libinih-dev pc:zlib=zlib1g-dev
 TEST_NEEDS = $(BUILD_NEEDS) pc:cmocka=libcmocka-dev py:pytest=python3-pytest py:xdist=python3-pytest-xdist py:pymongo=python3-pymongo py:h11=python3-h11 py:httptools=python3-httptools bin:pip3=python3-pip \
-           bin:redis-server=redis-server bin:mongod|file:/usr/lib/x86_64-linux-gnu/libcurl.so.4=libcurl4 bin:curl=curl \
+           bin:redis-server=redis-server bin:promtool=prometheus bin:mongod|file:/usr/lib/x86_64-linux-gnu/libcurl.so.4=libcurl4 bin:curl=curl \
            bin:http=httpie bin:wrk=wrk bin:nginx=nginx-light bin:clang=clang \
            file:$(shell clang -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-$(shell uname -m).a=libclang-rt-14-dev bin:clang-format=clang-format file:/usr/share/llhttp/llhttp.c=node-llhttp \
            bin:valgrind=valgrind file:/usr/lib/debug/.build-id=libc6-dbg bin:strace=strace bin:ss=iproute2 bin:slowhttptest=slowhttptest bin:ps=procps bin:taskset=util-linux bin:sqlite3=sqlite3 \

@@ -5,6 +5,7 @@
 #ifndef API_API_H
 #define API_API_H
 
+#include "base/process.h"
 #include "config/config.h"
 #include "http/request.h"
 #include "http/response.h"
@@ -28,6 +29,7 @@ enum api_route {
 	API_ROUTE_DELETE,
 	API_ROUTE_LIVE,
 	API_ROUTE_READY,
+	API_ROUTE_METRICS,
 	API_ROUTES,
 };
 
@@ -60,25 +62,51 @@ const char *api_route_name(unsigned route);
 const char *api_store_name(unsigned store);
 const char *api_cache_name(unsigned cache);
 
+/* A listener as the kernel has it. */
+struct api_listener {
+	char name[64];          /* "HOST:PORT" */
+	uint32_t queued, limit; /* connections that nobody has accepted yet */
+};
+
+enum { API_LISTENERS_MAX = 32 };
+
+/* Everything is borrowed, for as long as the api is open. */
+struct api_settings {
+	const struct config *config;
+	struct executor *executor;
+	struct first_page *first_page;
+	const struct process *process;
+
+	/* Fills in the listeners whose queue the kernel tells of, at most API_LISTENERS_MAX; returns how many. */
+	size_t (*listeners)(void *arg, struct api_listener *listeners);
+	void *listeners_arg;
+};
+
 struct api {
 	const struct config *config;   /* borrowed */
 	struct executor *executor;     /* borrowed */
 	struct first_page *first_page; /* borrowed */
+	const struct process *process; /* borrowed */
+	size_t (*listeners)(void *arg, struct api_listener *listeners);
+	void *listeners_arg;
 	struct representations *representations;
 	struct buf lines, if_match, if_none_match; /* of fields that came in several lines */
 };
 
-/* All three are borrowed, for as long as the api is open. */
-void api_open(struct api *api, const struct config *config, struct executor *executor,
-	      struct first_page *first_page);
+void api_open(struct api *api, const struct api_settings *settings);
 void api_close(struct api *api);
 
-/* A whole request. Returns NULL: *res is the answer. Otherwise the job that the answer waits for: `owner`
- * comes back in it, and api_answer makes the answer of it once executor_collect or first_page_collect has returned it. */
-struct job *api_handle(struct api *api, const struct request *req, uint64_t owner, struct response *res);
+/* A whole request; `is_admin`: of an operator, for whom there are other paths. Returns NULL: *res is the answer. Otherwise the job
+ * that the answer waits for: `owner` comes back in it, and api_answer makes the answer of it once executor_collect or first_page_collect
+ * has returned it. */
+struct job *api_handle(struct api *api, const struct request *req, bool is_admin, uint64_t owner,
+		       struct response *res);
 
 /* Only the head is here. True: *res refuses the request, its body need not come. */
-bool api_refuse(struct api *api, const struct request *req, struct response *res);
+bool api_refuse(struct api *api, const struct request *req, bool is_admin, struct response *res);
+
+/* Counts an answer, or one that nobody waited for (API_CLIENT_GONE), in metrics_own(). For each that is not an operator's. */
+void api_count(const struct response *res, int64_t latency_ns);
 
 /* The answer to a collected job that first_page_hold and first_page_land have not taken. `res` views into the job, and what it has
  * to do with the first page, until it is written. */

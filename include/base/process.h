@@ -78,7 +78,8 @@ struct process {
 	struct process_board *board;
 	const _Atomic uint32_t *setup_done; /* not 0: its store has been set up, and may be used */
 	int lifeline_fd; /* readable (end of file) once the master has gone; -1 after the process closed it */
-	const int *listener_fds; /* owned by the process: it closes them when it drains */
+	const int *listener_fds;       /* owned by the process: it closes them when it drains */
+	const bool *listener_is_admin; /* as many */
 	size_t listener_count;
 	const void *config; /* what main.c gave the master to hand on, */
 	void *

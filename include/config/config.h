@@ -26,6 +26,8 @@ enum config_proxy_header { CONFIG_X_FORWARDED_FOR, CONFIG_FORWARDED };
 struct config {
 	char *listen[CONFIG_LISTEN_MAX]; /* "HOST:PORT", "[IPv6]:PORT", "unix:PATH": syntax checked */
 	size_t listen_count;
+	char *admin_listen[CONFIG_LISTEN_MAX]; /* likewise, of this machine alone; none: off */
+	size_t admin_listen_count;
 	char *store;   /* never NULL after config_load: the default path is filled in */
 	char *cache;   /* "local", "off", redis://… or redis+unix://…; the default is filled in */
 	char *control; /* an absolute path, or "off"; the default is filled in */

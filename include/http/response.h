@@ -12,7 +12,12 @@
 
 enum { HTTP_DATE_BYTES = 29 }; /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 
-enum response_type { RESPONSE_NO_BODY, RESPONSE_JSON, RESPONSE_PROBLEM };
+enum response_type {
+	RESPONSE_NO_BODY,
+	RESPONSE_JSON,
+	RESPONSE_PROBLEM,
+	RESPONSE_METRICS, /* Prometheus's text format, version 0.0.4 */
+};
 
 struct response {
 	uint16_t status;

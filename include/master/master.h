@@ -81,6 +81,7 @@ struct master_plan {
 	const int *kept_fds; /* descriptors that every process keeps, beside its listeners */
 	size_t kept_count;
 	const int *listener_fds;
+	const bool *listener_is_admin; /* as many: handed on */
 	size_t listener_count;
 	int control_fd; /* the control socket (master/control.h), for the master alone; -1: none */
 	const struct privileges *privileges; /* of every process */

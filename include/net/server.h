@@ -19,6 +19,12 @@
 
 struct server;
 
+/* Where connections come from. Those of operators are few, and beyond the limits of the others. */
+struct server_door {
+	int fd;
+	bool is_admin;
+};
+
 /* Names one request that waits for its answer. Outlives the connection: a ticket whose request has gone is
  * known to be stale. */
 struct ticket {
@@ -43,24 +49,25 @@ struct exchange {
 	struct slice note;  /* what `note` appended; empty too for what could not be read as a request */
 	size_t body_bytes;  /* of the answer, as sent: 0 for HEAD */
 	int64_t latency_ns; /* from the wake in which its last byte was read to its answer */
+	bool is_admin;      /* came by such a door */
 };
 
 /* What the server asks of those who know what requests mean. `arg` is the same everywhere. */
 struct server_handler {
 	/* A whole request. True: *res is the answer. False: it comes later, by server_answer(ticket), and
 	 * *pending (not NULL) stands for it until then. The request's views are valid until this returns. */
-	bool (*handle)(void *arg, const struct request *req, struct ticket ticket, struct response *res,
-		       void **pending);
+	bool (*handle)(void *arg, const struct request *req, bool is_admin, struct ticket ticket,
+		       struct response *res, void **pending);
 
 	/* Only the head is here, and the client waits for "100 Continue" before it sends the body. True: *res
 	 * refuses it. */
-	bool (*refuse)(void *arg, const struct request *req, struct response *res);
+	bool (*refuse)(void *arg, const struct request *req, bool is_admin, struct response *res);
 
 	/* `pending` has waited for pending_timeout_ms. True: *res is the answer, and server_answer will not
 	 * be called for it. False: server_answer is about to be called. */
 	bool (*expire)(void *arg, void *pending, struct response *res);
 
-	/* Tells the other workers how many connections this one has; returns what all told last. */
+	/* Tells the other workers how many connections this one has, operators' aside; returns what all told last. */
 	struct server_load (*balance)(void *arg, size_t connections);
 
 	/* A request has come whole, and is about to be handled: what is appended to *note is kept until it is answered. NULL: nothing. */
@@ -80,7 +87,8 @@ struct server_limits {
 	uint32_t write_timeout_ms;     /* without progress of an answer */
 	uint32_t pending_timeout_ms;   /* for server_answer */
 	uint64_t body_max_bytes;
-	size_t max_connections; /* at least 1; at it the connection idle longest makes room */
+	size_t
+	    max_connections; /* at least 1; at it the connection idle longest makes room. Operators' do not count */
 	size_t
 	    max_connections_total; /* of all workers, about; likewise, and where none is idle, 503; 0: no limit */
 	size_t
@@ -100,9 +108,10 @@ struct server *server_new(struct loop *loop, const struct server_limits *limits,
 /* Closes every connection. */
 void server_free(struct server *s);
 
-/* Accepts from these descriptors, which stay open and borrowed until server_drain or server_free. Returns 0,
- * or -1 and *err. */
-int server_listen(struct server *s, const int *fds, size_t count, struct err *err);
+/* Accepts from these descriptors, which stay open and borrowed until server_drain or server_free. At most SERVER_DOORS_MAX.
+ * Returns 0, or -1 and *err. */
+enum { SERVER_DOORS_MAX = 32 };
+int server_listen(struct server *s, const struct server_door *doors, size_t count, struct err *err);
 
 /* Delivers the answer that `ticket` waits for; a stale ticket is dropped in silence. */
 void server_answer(struct server *s, struct ticket ticket, const struct response *res);

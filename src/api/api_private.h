@@ -15,6 +15,7 @@ struct call {
 	struct slice query; /* raw */
 	struct uuid id;     /* of the path, where the route has one */
 	uint64_t owner;
+	bool is_admin;
 	enum media_type media;             /* of a body that todos_check_create has let pass */
 	struct etag_conditions conditions; /* until the next request */
 	enum etag_verdict verdict;         /* on them, for a resource without a tag: all but the first page */
@@ -30,7 +31,12 @@ typedef int check_fn(struct call *call, bool has_body);
 
 /* health.c */
 endpoint_fn health_index, health_live, health_ready;
-void health_answer_ready(const struct api *api, const struct job *job, struct response *res);
+/* `job` is NULL when the store has not answered. */
+void health_answer_ready(const struct api *api, const struct job *job, bool wants_detail,
+			 struct response *res);
+
+/* metrics.c */
+endpoint_fn metrics_show;
 
 /* list.c */
 endpoint_fn list_todos;

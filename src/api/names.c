@@ -7,7 +7,7 @@ static const char *const routes[API_ROUTES] = {
     [API_ROUTE_NONE] = "-",        [API_ROUTE_OPTIONS] = "options", [API_ROUTE_INDEX] = "index",
     [API_ROUTE_LIST] = "list",     [API_ROUTE_CREATE] = "create",   [API_ROUTE_GET] = "get",
     [API_ROUTE_FINISH] = "finish", [API_ROUTE_DELETE] = "delete",   [API_ROUTE_LIVE] = "healthz",
-    [API_ROUTE_READY] = "readyz",
+    [API_ROUTE_READY] = "readyz",  [API_ROUTE_METRICS] = "metrics",
 };
 
 static const char *const stores[API_STORES] = {

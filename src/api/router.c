@@ -12,7 +12,7 @@ enum { ROUTE_SEGMENTS_MAX = 3, ROUTE_ENDPOINTS_MAX = 2, ROUTE_PATH_MAX_BYTES = H
 
 /* clang-format off */
 /* A segment ":id" stands for any UUID; what else is there makes the path one that nobody serves. */
-static const struct route {
+struct route {
 	const char *segments[ROUTE_SEGMENTS_MAX];
 	struct endpoint {
 		enum http_method method;
@@ -21,7 +21,9 @@ static const struct route {
 		enum api_route route;
 	} endpoints[ROUTE_ENDPOINTS_MAX];
 	const char *allow;
-} routes[] = {
+};
+
+static const struct route routes[] = {
 	{{"index"}, {{HTTP_GET, health_index, NULL, API_ROUTE_INDEX}}, "GET, HEAD, OPTIONS"},
 	{{"todo"}, {{HTTP_GET, list_todos, NULL, API_ROUTE_LIST}, {HTTP_POST, todos_create, todos_check_create, API_ROUTE_CREATE}}, "GET, HEAD, POST, OPTIONS"},
 	{{"todo", ":id"}, {{HTTP_GET, todos_get, NULL, API_ROUTE_GET}, {HTTP_DELETE, todos_delete, NULL, API_ROUTE_DELETE}}, "GET, HEAD, DELETE, OPTIONS"},
@@ -29,11 +31,23 @@ static const struct route {
 	{{"healthz"}, {{HTTP_GET, health_live, NULL, API_ROUTE_LIVE}}, "GET, HEAD, OPTIONS"},
 	{{"readyz"}, {{HTTP_GET, health_ready, NULL, API_ROUTE_READY}}, "GET, HEAD, OPTIONS"},
 };
+
+static const struct route admin_routes[] = {
+	{{"metrics"}, {{HTTP_GET, metrics_show, NULL, API_ROUTE_METRICS}}, "GET, HEAD, OPTIONS"},
+	{{"healthz"}, {{HTTP_GET, health_live, NULL, API_ROUTE_LIVE}}, "GET, HEAD, OPTIONS"},
+	{{"readyz"}, {{HTTP_GET, health_ready, NULL, API_ROUTE_READY}}, "GET, HEAD, OPTIONS"},
+};
 /* clang-format on */
 
-enum { ROUTES = sizeof(routes) / sizeof(routes[0]) };
-
-static const char every_method[] = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+static const struct site {
+	const struct route *routes;
+	size_t count;
+	const char *every_method;
+	const char *nothing; /* what is said of a path that it does not have */
+} clients_site = {routes, sizeof(routes) / sizeof(routes[0]), "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+		  "there is nothing at this path; the todos are at /todo"},
+  admin_site = {admin_routes, sizeof(admin_routes) / sizeof(admin_routes[0]), "GET, HEAD, OPTIONS",
+		"there is nothing at this path; there are /metrics, /healthz and /readyz"};
 
 static bool route_matches(const struct route *route, const struct slice *segments, int count, struct uuid *id)
 {
@@ -51,7 +65,8 @@ static bool route_matches(const struct route *route, const struct slice *segment
 }
 
 /* Returns NULL when nobody serves the path, or it is broken: *res says so. */
-static const struct route *find_route(struct slice path, struct uuid *id, struct response *res)
+static const struct route *find_route(const struct site *site, struct slice path, struct uuid *id,
+				      struct response *res)
 {
 	char scratch[ROUTE_PATH_MAX_BYTES];
 	struct slice segments[TARGET_SEGMENTS_MAX];
@@ -62,10 +77,10 @@ static const struct route *find_route(struct slice path, struct uuid *id, struct
 		    "the path holds a broken percent-encoding, a control character or invalid UTF-8");
 		return NULL;
 	}
-	for (size_t i = 0; i < ROUTES; i++)
-		if (route_matches(&routes[i], segments, count, id))
-			return &routes[i];
-	response_problem(res, 404, "there is nothing at this path; the todos are at /todo");
+	for (size_t i = 0; i < site->count; i++)
+		if (route_matches(&site->routes[i], segments, count, id))
+			return &site->routes[i];
+	response_problem(res, 404, site->nothing);
 	return NULL;
 }
 
@@ -81,6 +96,7 @@ static void answer_options(struct response *res, const char *allow)
 static const struct endpoint *find_endpoint(struct call *call)
 {
 	struct response *res = call->res;
+	const struct site *site = call->is_admin ? &admin_site : &clients_site;
 	enum http_method method = call->req->method;
 	struct target target;
 	const char *detail;
@@ -90,7 +106,7 @@ static const struct endpoint *find_endpoint(struct call *call)
 	}
 	if (method == HTTP_CONNECT) {
 		response_problem(res, 405, "todod is no proxy");
-		res->allow = slice_of(every_method);
+		res->allow = slice_of(site->every_method);
 		return NULL;
 	}
 	if (target_parse(&target, method, request_view(call->req, call->req->target), &detail) != 0) {
@@ -98,10 +114,10 @@ static const struct endpoint *find_endpoint(struct call *call)
 		return NULL;
 	}
 	if (target.form == TARGET_ASTERISK) {
-		answer_options(res, every_method);
+		answer_options(res, site->every_method);
 		return NULL;
 	}
-	const struct route *route = find_route(target.path, &call->id, res);
+	const struct route *route = find_route(site, target.path, &call->id, res);
 	if (!route)
 		return NULL;
 	if (method == HTTP_OPTIONS) {
@@ -162,9 +178,10 @@ static const struct endpoint *admit(struct call *call, bool has_body)
 	return endpoint && (!endpoint->check || endpoint->check(call, has_body) == 0) ? endpoint : NULL;
 }
 
-struct job *api_handle(struct api *api, const struct request *req, uint64_t owner, struct response *res)
+struct job *api_handle(struct api *api, const struct request *req, bool is_admin, uint64_t owner,
+		       struct response *res)
 {
-	struct call call = {.api = api, .req = req, .owner = owner, .res = res};
+	struct call call = {.api = api, .req = req, .owner = owner, .is_admin = is_admin, .res = res};
 	const struct endpoint *endpoint = admit(&call, req->body.len > 0);
 	if (!endpoint)
 		return NULL;
@@ -174,9 +191,9 @@ struct job *api_handle(struct api *api, const struct request *req, uint64_t owne
 	return job;
 }
 
-bool api_refuse(struct api *api, const struct request *req, struct response *res)
+bool api_refuse(struct api *api, const struct request *req, bool is_admin, struct response *res)
 {
-	struct call call = {.api = api, .req = req, .res = res};
+	struct call call = {.api = api, .req = req, .is_admin = is_admin, .res = res};
 	return !admit(&call, req->has_body);
 }
 
@@ -222,17 +239,18 @@ void api_answer(struct api *api, struct job *job, struct response *res)
 	res->took_us = job->took_us;
 	res->batch = job->batch;
 	if (job->kind == JOB_PING)
-		health_answer_ready(api, job, res);
+		health_answer_ready(api, job, job->wants_detail, res);
 	else
 		todos_answer(api, job, res);
 	answer_verdict(res, job->verdict);
 }
 
-static void answer_late(const struct api *api, enum job_kind kind, bool has_begun, struct response *res)
+static void answer_late(const struct api *api, enum job_kind kind, bool wants_detail, bool has_begun,
+			struct response *res)
 {
 	res->store = API_STORE_LATE;
 	if (kind == JOB_PING)
-		health_answer_ready(api, NULL, res);
+		health_answer_ready(api, NULL, wants_detail, res);
 	else if (kind == JOB_WRITE && has_begun)
 		response_problem(res, 504,
 				 "the store has not answered in time; the write may still take effect");
@@ -246,7 +264,7 @@ static bool expire_parked(struct api *api, struct job *job, struct response *res
 	if (job->kind == JOB_WRITE)
 		return false;
 	first_page_unpark(api->first_page, job);
-	answer_late(api, job->kind, false, res);
+	answer_late(api, job->kind, false, false, res);
 	job_free(job);
 	return true;
 }
@@ -254,6 +272,7 @@ static bool expire_parked(struct api *api, struct job *job, struct response *res
 bool api_expire(struct api *api, struct job *job, struct response *res)
 {
 	enum job_kind kind = job->kind;
+	bool wants_detail = job->wants_detail;
 	res->route = job->route;
 	if (job->is_parked)
 		return expire_parked(api, job, res);
@@ -262,7 +281,7 @@ bool api_expire(struct api *api, struct job *job, struct response *res)
 		return false;
 	log_debug("a request was given up after %u ms, %s", api->config->store_timeout_ms,
 		  fate == JOB_BEGUN ? "its work begun" : "still queued");
-	answer_late(api, kind, fate == JOB_BEGUN, res);
+	answer_late(api, kind, wants_detail, fate == JOB_BEGUN, res);
 	return true;
 }
 
@@ -282,13 +301,15 @@ void api_abandon(struct api *api, struct job *job, struct response *res)
 
 /* ---- life */
 
-void api_open(struct api *api, const struct config *config, struct executor *executor,
-	      struct first_page *first_page)
+void api_open(struct api *api, const struct api_settings *settings)
 {
 	*api = (struct api){
-	    .config = config,
-	    .executor = executor,
-	    .first_page = first_page,
+	    .config = settings->config,
+	    .executor = settings->executor,
+	    .first_page = settings->first_page,
+	    .process = settings->process,
+	    .listeners = settings->listeners,
+	    .listeners_arg = settings->listeners_arg,
 	    .representations = representations_new(),
 	};
 }

@@ -81,6 +81,17 @@ static const char *cut_host_port(struct slice text, struct slice *host, struct s
 	return NULL;
 }
 
+bool config_is_local(const struct listen_address *a)
+{
+	struct in_addr v4;
+	struct in6_addr v6;
+	if (a->is_unix || slice_equal_nocase(slice_of(a->host), SLICE("localhost")))
+		return true;
+	if (inet_pton(AF_INET, a->host, &v4) == 1)
+		return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+	return inet_pton(AF_INET6, a->host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
 static int parse_listen_unix(struct listen_address *a, const char *text, const char *path, struct err *err)
 {
 	size_t len = strlen(path);

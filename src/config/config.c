@@ -440,11 +440,29 @@ static int complete(struct loader *l, struct err *err)
 	return assign(l, config_key_find(SLICE("cache")), LAYER_DEFAULT, "default", cache, err);
 }
 
+/* The kernel would refuse the second of them, in words that name no key. Port 0 is another each time. */
+static int check_listen(const struct config *c, const struct config_sources *s, struct err *err)
+{
+	for (size_t i = 0; i < c->admin_listen_count; i++)
+		for (size_t j = 0; j < c->listen_count; j++) {
+			struct slice address = slice_of(c->admin_listen[i]);
+			bool is_port_0 = address.len > 2 && strcmp(address.data + address.len - 2, ":0") == 0;
+			if (slice_equal_nocase(address, slice_of(c->listen[j])) && !is_port_0)
+				return err_set(err, EXIT_CODE_CONFIG,
+					       "%.150s: admin_listen: \"%.100s\" is in listen (%.150s), too",
+					       config_place(s, "admin_listen"), address.data,
+					       config_place(s, "listen"));
+		}
+	return 0;
+}
+
 static int check_together(const struct config *c, const struct config_sources *s, struct err *err)
 {
 	if (c->group && !c->user)
 		return err_set(err, EXIT_CODE_CONFIG, "%.150s: group = %.100s is of no use without user",
 			       config_place(s, "group"), c->group);
+	if (check_listen(c, s, err) != 0)
+		return -1;
 	if (c->content_max_bytes <= c->body_max_bytes)
 		return 0;
 	const char *content_place = config_place(s, "content_max_bytes");

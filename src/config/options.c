@@ -15,8 +15,8 @@ struct config_type {
 	void (*allowed)(const struct config_key *key, struct buf *out);
 };
 
-static const struct config_type type_listen, type_store, type_cache, type_number, type_auto, type_choice,
-    type_name, type_mode, type_networks, type_control;
+static const struct config_type type_listen, type_admin_listen, type_store, type_cache, type_number,
+    type_auto, type_choice, type_name, type_mode, type_networks, type_control;
 
 static const char *const cache_modes[] = {
     [CONFIG_CACHE_AUTO] = "auto",
@@ -54,6 +54,8 @@ enum { DAY_S = 86400 };
 const struct config_key config_keys[] = {
 	{TEXT(listen, type_listen), .preset = "127.0.0.1:8080",
 	 .meaning = "where to serve; several with commas, or the key repeated"},
+	{TEXT(admin_listen, type_admin_listen), .preset = "off",
+	 .meaning = "where operators find /metrics, /healthz and /readyz in detail"},
 	{TEXT(store, type_store),
 	 .preset_words = "sqlite:todod.db in $STATE_DIRECTORY, else in ${XDG_DATA_HOME:-$HOME/.local/share}/todod",
 	 .meaning = "where the todos are kept"},
@@ -249,7 +251,18 @@ void config_key_allowed(const struct config_key *key, struct buf *out)
 	key->type->allowed(key, out);
 }
 
-/* --- listen: a list. */
+/* --- listen and admin_listen: lists. */
+
+struct addresses {
+	char **items; /* of CONFIG_LISTEN_MAX */
+	size_t *count;
+};
+
+static struct addresses addresses_of(const struct config_key *key, struct config *c)
+{
+	return key->type == &type_listen ? (struct addresses){c->listen, &c->listen_count}
+					 : (struct addresses){c->admin_listen, &c->admin_listen_count};
+}
 
 static bool address_equal(const struct listen_address *a, const struct listen_address *b)
 {
@@ -260,22 +273,28 @@ static bool address_equal(const struct listen_address *a, const struct listen_ad
 	       strcmp(a->port, "0") != 0;
 }
 
-static int listen_append(struct config *c, struct slice text, struct err *err)
+static int listen_append(struct addresses list, struct slice text, bool is_admin, struct err *err)
 {
 	char *copy = alloc_string(text);
 	struct listen_address address, other;
 	int rc = config_parse_listen(&address, copy, err);
-	if (rc == 0 && c->listen_count == CONFIG_LISTEN_MAX)
+	if (rc == 0 && is_admin && !config_is_local(&address))
+		rc = err_set(
+		    err, EXIT_CODE_CONFIG,
+		    "\"%.100s\" could be reached from other machines; it has to be a loopback address or "
+		    "unix:PATH",
+		    copy);
+	if (rc == 0 && *list.count == CONFIG_LISTEN_MAX)
 		rc = err_set(err, EXIT_CODE_CONFIG,
 			     "\"%.100s\" is one too many; at most %d addresses are allowed", copy,
 			     CONFIG_LISTEN_MAX);
 	struct err ignored;
-	for (size_t i = 0; rc == 0 && i < c->listen_count; i++)
-		if (config_parse_listen(&other, c->listen[i], &ignored) == 0 &&
+	for (size_t i = 0; rc == 0 && i < *list.count; i++)
+		if (config_parse_listen(&other, list.items[i], &ignored) == 0 &&
 		    address_equal(&address, &other))
 			rc = err_set(err, EXIT_CODE_CONFIG, "\"%.100s\" is given twice", copy);
 	if (rc == 0)
-		c->listen[c->listen_count++] = copy;
+		list.items[(*list.count)++] = copy;
 	else
 		free(copy);
 	return rc;
@@ -283,10 +302,12 @@ static int listen_append(struct config *c, struct slice text, struct err *err)
 
 static int listen_set(const struct config_key *key, struct config *c, const char *value, struct err *err)
 {
-	(void)key;
+	bool is_admin = key->type == &type_admin_listen;
+	if (is_admin && strcmp(value, "off") == 0)
+		return 0;
 	for (const char *rest = value;; rest++) {
 		size_t len = strcspn(rest, ",");
-		if (listen_append(c, slice_trim((struct slice){rest, len}), err))
+		if (listen_append(addresses_of(key, c), slice_trim((struct slice){rest, len}), is_admin, err))
 			return -1;
 		rest += len;
 		if (!*rest)
@@ -296,16 +317,19 @@ static int listen_set(const struct config_key *key, struct config *c, const char
 
 static void listen_clear(const struct config_key *key, struct config *c)
 {
-	(void)key;
-	while (c->listen_count)
-		free(c->listen[--c->listen_count]);
+	struct addresses list = addresses_of(key, c);
+	while (*list.count)
+		free(list.items[--*list.count]);
 }
 
 static void listen_format(const struct config_key *key, const struct config *c, struct buf *out)
 {
-	(void)key;
-	for (size_t i = 0; i < c->listen_count; i++)
-		buf_printf(out, "%s%s", i ? ", " : "", c->listen[i]);
+	char *const *items = const_field_of(key, c);
+	size_t count = key->type == &type_listen ? c->listen_count : c->admin_listen_count;
+	for (size_t i = 0; i < count; i++)
+		buf_printf(out, "%s%s", i ? ", " : "", items[i]);
+	if (count == 0)
+		buf_append_str(out, "off");
 }
 
 static void listen_allowed(const struct config_key *key, struct buf *out)
@@ -383,6 +407,15 @@ static void networks_allowed(const struct config_key *key, struct buf *out)
 
 static const struct config_type type_networks = {true, networks_set, networks_clear, networks_format,
 						 networks_allowed};
+
+static void admin_listen_allowed(const struct config_key *key, struct buf *out)
+{
+	(void)key;
+	buf_append_str(out, "off, a loopback HOST:PORT or [IPv6]:PORT, or unix:PATH");
+}
+
+static const struct config_type type_admin_listen = {true, listen_set, listen_clear, listen_format,
+						     admin_listen_allowed};
 
 /* --- store and cache: texts that may hold a password. */
 

@@ -76,6 +76,10 @@ int config_file_read(const char *path, config_pair *pair, void *user, struct err
 /* Appends the file's bytes. Returns 0, or -1 with errno; EFBIG when there are more than `max`. */
 int config_file_slurp(const char *path, size_t max, struct buf *out);
 
+/* Whether only this machine can connect to it: a unix socket, localhost, or a loopback address (RFC 1122 section 3.2.1.3, RFC 4291
+ * section 2.5.3). */
+bool config_is_local(const struct listen_address *a);
+
 /* The syntax of a `cache` other than local and off. Returns 0, or -1 and *err, without the place. */
 int config_check_cache_uri(const char *uri, struct err *err);
 

@@ -134,6 +134,8 @@ size_t response_write(const struct response *res, const struct response_context 
 	static const char *const content_types[] = {
 	    [RESPONSE_JSON] = "\r\nContent-Type: application/json\r\nContent-Length: ",
 	    [RESPONSE_PROBLEM] = "\r\nContent-Type: application/problem+json\r\nContent-Length: ",
+	    [RESPONSE_METRICS] =
+		"\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: ",
 	};
 	const struct status *status = status_find(res->status);
 	/* Without a length, only these end with their head (RFC 9112 section 6.3). */

@@ -142,6 +142,7 @@ static void fill_process(const struct master *m, struct child *c, int slot, int 
 	if (!c->kind->listens)
 		return;
 	c->process.listener_fds = g->plan.listener_fds;
+	c->process.listener_is_admin = g->plan.listener_is_admin;
 	c->process.listener_count = g->plan.listener_count;
 }
 

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metrics.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -78,6 +79,7 @@ static void tell(struct conn *c, const struct response *res, struct slice note, 
 	    .note = note,
 	    .body_bytes = body_bytes,
 	    .latency_ns = latency_ns,
+	    .is_admin = c->is_admin,
 	};
 	s->handler.answered(s->arg, &exchange);
 }
@@ -97,6 +99,8 @@ void conn_close(struct conn *c, const char *reason)
 	if (c->state == CONN_CLOSED)
 		return;
 	log_debug("connection %llu: closed, %s", (unsigned long long)c->number, reason);
+	if (!c->is_admin)
+		counter_add(&metrics_own()->closed, 1);
 	if (c->pending)
 		abandon(c);
 	c->is_ready = false;
@@ -150,7 +154,11 @@ static bool send_some(struct conn *c, const char *data, size_t len, size_t *sent
 		conn_close(c, "send failed");
 		return false;
 	}
-	*sent += n > 0 ? (size_t)n : 0;
+	if (n > 0) {
+		*sent += (size_t)n;
+		if (!c->is_admin)
+			counter_add(&metrics_own()->sent_bytes, (uint64_t)n);
+	}
 	return true;
 }
 
@@ -242,7 +250,7 @@ static void answer_expectation(struct conn *c, const struct request *req)
 {
 	struct server *s = c->server;
 	response_reset(&s->response);
-	if (s->handler.refuse(s->arg, req, &s->response)) {
+	if (s->handler.refuse(s->arg, req, c->is_admin, &s->response)) {
 		begin_answer(c, req);
 		append_refusal(c, &s->response, take_note(c, req));
 		return;
@@ -254,7 +262,7 @@ static void answer_expectation(struct conn *c, const struct request *req)
 static bool admits(const struct conn *c)
 {
 	const struct server *s = c->server;
-	return !s->limits.rate_limit || c->is_exempt ||
+	return !s->limits.rate_limit || c->is_exempt || c->is_admin ||
 	       rate_limit_admit(s->limits.rate_limit, &c->client.ip, s->loop->now_ns / 1000);
 }
 
@@ -271,7 +279,7 @@ static void handle(struct conn *c, const struct request *req)
 	}
 	response_reset(&s->response);
 	struct ticket ticket = {c->slot, ++c->generation};
-	if (s->handler.handle(s->arg, req, ticket, &s->response, &c->pending)) {
+	if (s->handler.handle(s->arg, req, c->is_admin, ticket, &s->response, &c->pending)) {
 		append_answer(c, &s->response, note, s->processed_ns - s->loop->now_ns);
 		return;
 	}
@@ -395,6 +403,8 @@ static void receive(struct conn *c)
 		c->peer_closed = true;
 		return;
 	}
+	if (!c->is_admin)
+		counter_add(&metrics_own()->received_bytes, (uint64_t)n);
 	/* Short: the socket is empty, and the next byte is a new edge. Not so the end of a half-closed one:
 	 * its edge has been. */
 	c->may_read = (size_t)n == room || c->peer_half_closed;

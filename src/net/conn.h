@@ -59,6 +59,7 @@ struct conn {
 	bool is_exempt : 1;        /* `client` is not limited: a trusted proxy, or a unix socket */
 	bool is_counted : 1;       /* in the census */
 	bool is_refused : 1;       /* one too many: it only lingers */
+	bool is_admin : 1;         /* of an operator */
 };
 
 struct conn_list {
@@ -69,10 +70,10 @@ struct conn_list {
 struct server_listener {
 	struct watch watch;
 	struct server *server;
+	bool is_admin;
 };
 
 enum {
-	SERVER_LISTENERS_MAX = 16,
 	SERVER_RECEIVE_BYTES = 64 * 1024,
 	CONN_SLAB = 64, /* connections per allocation */
 };
@@ -98,11 +99,12 @@ struct server {
 	struct conn *closed;   /* this batch: free after it, since epoll may still report them */
 	uint32_t *ready_slots; /* more to do without a new event */
 	size_t ready_count, ready_cap;
-	size_t count;         /* those that are refused included */
+	size_t count;         /* those that are refused included, and operators' */
+	size_t admin_count;   /* of those: operators' */
 	size_t refused_count; /* that linger */
 	size_t most;          /* of `count`, since memory was given back */
 	uint64_t accepted;
-	struct server_listener listeners[SERVER_LISTENERS_MAX];
+	struct server_listener listeners[SERVER_DOORS_MAX];
 	size_t listener_count;
 	size_t unsent_bytes; /* of all connections: see SERVER_UNSENT_MAX_BYTES */
 	bool is_patient;     /* it has waited for the others: the next connection is its own */

@@ -1,6 +1,7 @@
 #include "net/conn.h"
 
 #include "base/log.h"
+#include "base/metrics.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -21,6 +22,7 @@ enum {
 	SERVER_BODY_CHECK_MS = 1000,
 	SERVER_DRAIN_IDLE_MS = 1000,
 	SERVER_REFUSED_MAX = 256, /* refused connections that linger, for up to SERVER_LINGER_IDLE_MS each */
+	SERVER_ADMIN_MAX = 16, /* operators' connections; of the descriptors that are kept for other uses */
 	/* What answers may take that clients do not read. */
 	SERVER_UNSENT_PER_CONNECTION_BYTES = 6 * 1024,
 	SERVER_UNSENT_MIN_BYTES = 8 * 1024 * 1024,
@@ -157,6 +159,7 @@ void server_forget(struct server *s, struct conn *c)
 	s->refused_count -= c->is_refused;
 	if (c->is_counted)
 		census_leave(s->limits.census, s->limits.worker, &c->peer);
+	s->admin_count -= c->is_admin;
 	c->next = s->closed;
 	s->closed = c;
 }
@@ -192,11 +195,12 @@ void server_uncount_unsent(struct server *s, size_t bytes)
 
 static void accept_ready(struct watch *w, uint32_t events);
 
-/* Accepts nothing for a moment. */
-static void park(struct server *s, int64_t ms)
+/* Accepts nothing for a moment. Operators are let in even where there are too many others: then above all. */
+static void park(struct server *s, bool from_all, int64_t ms)
 {
 	for (size_t i = 0; i < s->listener_count; i++)
-		loop_remove(s->loop, &s->listeners[i].watch);
+		if (from_all || !s->listeners[i].is_admin)
+			loop_remove(s->loop, &s->listeners[i].watch);
 	s->parked = true;
 	s->parked_until_ms = s->loop->now_ms + ms;
 }
@@ -205,9 +209,11 @@ static void watch_listeners(struct server *s)
 {
 	for (size_t i = 0; i < s->listener_count; i++) {
 		struct server_listener *l = &s->listeners[i];
+		if (l->watch.ready)
+			continue;
 		l->watch.ready = accept_ready;
 		if (loop_add(s->loop, &l->watch, EPOLLIN | EPOLLEXCLUSIVE) != 0) {
-			park(s, SERVER_PARK_MS); /* the tick tries again */
+			park(s, true, SERVER_PARK_MS); /* the tick tries again */
 			return;
 		}
 	}
@@ -219,39 +225,60 @@ static void unpark(struct server *s)
 	watch_listeners(s);
 }
 
-static bool close_oldest_idle(struct server *s, const char *reason)
+/* A client's, or an operator's. */
+static bool close_oldest_idle(struct server *s, bool is_admin, const char *reason)
 {
 	struct conn *oldest = s->lists[CONN_IDLE].head;
-	while (oldest && oldest->is_ready) /* requests of it are here already */
+	while (oldest && (oldest->is_ready ||
+			  oldest->is_admin != is_admin)) /* ready: requests of it are here already */
 		oldest = oldest->next;
-	if (oldest)
-		conn_close(oldest, reason);
-	return oldest;
+	if (!oldest)
+		return false;
+	conn_close(oldest, reason);
+	if (!is_admin)
+		counter_add(&metrics_own()->evicted, 1);
+	return true;
 }
 
 /* Level-triggered and never accepted, it would spin: the listener rests, and a connection that does nothing
  * makes room. */
 static void out_of_descriptors(struct server *s, int error)
 {
+	counter_add(&metrics_own()->accept_failures, 1);
 	if (s->loop->now_ms >= s->descriptor_warning_ms) {
 		log_warn("cannot accept: %s", strerror(error));
 		s->descriptor_warning_ms = s->loop->now_ms + SERVER_DESCRIPTOR_WARNING_MS;
 	}
-	if (error != EMFILE || !close_oldest_idle(s, "out of descriptors"))
-		park(s, SERVER_PARK_MS);
+	if (error != EMFILE || !close_oldest_idle(s, false, "out of descriptors"))
+		park(s, true, SERVER_PARK_MS);
 }
 
-/* Those that are served. */
+static bool make_room(struct server *s, bool is_admin)
+{
+	size_t count = is_admin ? s->admin_count : s->count - s->admin_count;
+	size_t max = is_admin ? SERVER_ADMIN_MAX : s->limits.max_connections;
+	return count < max || close_oldest_idle(s, is_admin, "too many connections");
+}
+
+/* There is no room for it: nobody but operators of this machine finds this out. */
+static void turn_away(const struct server_listener *l)
+{
+	int fd = accept4(l->watch.fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Clients' that are served. */
 static size_t served_count(const struct server *s)
 {
-	return s->count - s->refused_count;
+	return s->count - s->refused_count - s->admin_count;
 }
 
 /* Entered before it is asked: of two workers that are asked at once neither lets in one too many. */
 static bool is_one_too_many(struct server *s, struct conn *c)
 {
 	const struct server_limits *limits = &s->limits;
-	if (limits->max_connections_per_address == 0 || c->is_exempt)
+	if (limits->max_connections_per_address == 0 || c->is_exempt || c->is_admin)
 		return false;
 	census_enter(limits->census, limits->worker, &c->peer);
 	c->is_counted = census_count(limits->census, &c->peer) <= limits->max_connections_per_address;
@@ -269,19 +296,23 @@ static void refuse_if_too_many(struct server *s, struct conn *c, bool is_full)
 	if (!refusal || c->state == CONN_CLOSED)
 		return;
 	c->is_refused = true;
+	counter_add(&metrics_own()->refused, 1);
 	conn_refuse(c, refusal, s->refused_count++ < SERVER_REFUSED_MAX);
 }
 
 /* Returns false when there was nothing to accept, or no room for it. `others`: connections of the other workers. */
-static bool accept_one(struct server *s, int listener_fd, size_t others)
+static bool accept_one(struct server *s, const struct server_listener *l, size_t others)
 {
-	if (s->count >= s->limits.max_connections && !close_oldest_idle(s, "too many connections")) {
-		park(s, SERVER_PARK_MS);
+	if (!make_room(s, l->is_admin)) {
+		if (l->is_admin)
+			turn_away(l);
+		else
+			park(s, false, SERVER_PARK_MS);
 		return false;
 	}
 	struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
 	socklen_t len = sizeof(peer);
-	int fd = accept4(listener_fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(l->watch.fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0) {
 		int error = errno;
 		if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM)
@@ -290,11 +321,15 @@ static bool accept_one(struct server *s, int listener_fd, size_t others)
 		return error == ECONNABORTED || error == EINTR;
 	}
 	size_t total_max = s->limits.max_connections_total;
-	bool is_full = total_max > 0 && served_count(s) + others >= total_max &&
-		       !close_oldest_idle(s, "too many connections");
+	bool is_full = total_max > 0 && !l->is_admin && served_count(s) + others >= total_max &&
+		       !close_oldest_idle(s, false, "too many connections");
 	struct conn *c = take_conn(s);
 	s->count++;
+	s->admin_count += l->is_admin;
+	c->is_admin = l->is_admin;
 	c->number = ++s->accepted;
+	if (!l->is_admin)
+		counter_add(&metrics_own()->accepted, 1);
 	conn_open(c, fd, (struct sockaddr *)&peer);
 	refuse_if_too_many(s, c, is_full);
 	return true;
@@ -313,13 +348,14 @@ static void accept_ready(struct watch *w, uint32_t events)
 	struct server *s = l->server;
 	(void)events;
 	struct server_load load = s->handler.balance(s->arg, served_count(s));
-	if (is_ahead(s, &load)) {
+	if (!l->is_admin && is_ahead(s, &load)) {
 		s->is_patient = true;
-		park(s, SERVER_BALANCE_MS);
+		park(s, false, SERVER_BALANCE_MS);
 		return;
 	}
-	s->is_patient = false;
-	bool accepted = accept_one(s, w->fd, load.total - served_count(s));
+	if (!l->is_admin)
+		s->is_patient = false;
+	bool accepted = accept_one(s, l, load.total - served_count(s));
 	if (!accepted || s->parked)
 		return;
 	/* The kernel wakes the exclusive waiter that registered last; registering anew after each accept puts
@@ -327,14 +363,16 @@ static void accept_ready(struct watch *w, uint32_t events)
 	loop_remove(s->loop, w);
 	w->ready = accept_ready;
 	if (loop_add(s->loop, w, EPOLLIN | EPOLLEXCLUSIVE) != 0)
-		park(s, SERVER_PARK_MS);
+		park(s, true, SERVER_PARK_MS);
 }
 
-int server_listen(struct server *s, const int *fds, size_t count, struct err *err)
+int server_listen(struct server *s, const struct server_door *doors, size_t count, struct err *err)
 {
-	assert(count <= SERVER_LISTENERS_MAX);
+	assert(count <= SERVER_DOORS_MAX);
 	for (size_t i = 0; i < count; i++)
-		s->listeners[i] = (struct server_listener){.watch = {.fd = fds[i]}, .server = s};
+		s->listeners[i] = (struct server_listener){.watch = {.fd = doors[i].fd},
+							   .server = s,
+							   .is_admin = doors[i].is_admin};
 	s->listener_count = count;
 	watch_listeners(s);
 	if (s->parked)
@@ -346,10 +384,9 @@ int server_listen(struct server *s, const int *fds, size_t count, struct err *er
  * told of would wait there for the next one. */
 void server_drain(struct server *s)
 {
-	park(s, SERVER_PARK_MS);
+	park(s, true, SERVER_PARK_MS);
 	for (size_t i = 0; i < s->listener_count; i++)
-		while (
-		    accept_one(s, s->listeners[i].watch.fd, 0)) /* who waits there was promised an answer */
+		while (accept_one(s, &s->listeners[i], 0)) /* who waits there was promised an answer */
 			;
 	s->listener_count = 0;
 	s->draining = true;

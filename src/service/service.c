@@ -22,6 +22,7 @@ enum {
 	SET_UP_PLACES = 8,
 	KEEPER_BACKOFF_MAX_MS = 500, /* likewise by writes */
 	KEEPER_BEAT_TIMEOUT_MS = 750,
+	ADDRESSES_MAX = 2 * CONFIG_LISTEN_MAX, /* listen and admin_listen */
 };
 
 struct service {
@@ -39,8 +40,9 @@ struct blueprint {
 	struct service_names names;
 	struct worker_shared workers; /* what they are handed */
 	struct share *memory, *claim, *pidfile, *rate_limit, *control;
-	struct share *addresses[CONFIG_LISTEN_MAX];
-	int fds[CONFIG_LISTEN_MAX];
+	struct share *addresses[ADDRESSES_MAX];
+	int fds[ADDRESSES_MAX];
+	bool is_admin[ADDRESSES_MAX];
 	size_t address_count;
 };
 
@@ -190,24 +192,35 @@ static void release(void *arg, struct master_plan *plan)
 static void add_address(struct blueprint *b, struct share *address)
 {
 	b->fds[b->address_count] = address->listener.fd;
+	b->is_admin[b->address_count] = address->is_admin;
 	b->addresses[b->address_count++] = address;
 }
 
-static int open_addresses(struct service *s, struct blueprint *b, bool is_first, struct err *err)
+static int open_each(struct service *s, struct blueprint *b, char *const *texts, size_t count, bool is_admin,
+		     struct err *err)
 {
-	struct share *passed[CONFIG_LISTEN_MAX];
-	int count = shares_passed(&s->shares, is_first, passed, CONFIG_LISTEN_MAX, err);
-	for (int i = 0; i < count; i++)
-		add_address(b, passed[i]);
-	for (size_t i = 0; count == 0 && i < b->in_force->listen_count; i++) {
+	for (size_t i = 0; i < count; i++) {
 		struct share *address =
-		    shares_address(&s->shares, b->in_force->listen[i], &b->names.rights,
+		    shares_address(&s->shares, texts[i], is_admin, &b->names.rights,
 				   (const struct share *const *)b->addresses, b->address_count, err);
 		if (!address)
 			return -1;
 		add_address(b, address);
 	}
-	return count >= 0 ? 0 : -1;
+	return 0;
+}
+
+static int open_addresses(struct service *s, struct blueprint *b, bool is_first, struct err *err)
+{
+	const struct config *config = b->in_force;
+	struct share *passed[CONFIG_LISTEN_MAX];
+	int count = shares_passed(&s->shares, is_first, passed, CONFIG_LISTEN_MAX, err);
+	for (int i = 0; i < count; i++)
+		add_address(b, passed[i]);
+	if (count < 0 ||
+	    (count == 0 && open_each(s, b, config->listen, config->listen_count, false, err) != 0))
+		return -1;
+	return open_each(s, b, config->admin_listen, config->admin_listen_count, true, err);
 }
 
 /* What is made for the store is made by the user who will write to it. */
@@ -383,6 +396,7 @@ static int make_plan(void *arg, struct master_plan *plan, const struct master_pl
 	plan->kinds[KIND_WORKER].count = count_workers(b->in_force);
 	plan->config = b->in_force;
 	plan->listener_fds = b->fds;
+	plan->listener_is_admin = b->is_admin;
 	plan->listener_count = b->address_count;
 	plan->control_fd = b->control ? b->control->listener.fd : -1;
 	plan->privileges = &b->names.privileges;
@@ -447,7 +461,7 @@ static void adopt_addresses(struct service *s, struct blueprint *b, const char *
 {
 	unsigned number;
 	int len;
-	while (b->address_count < CONFIG_LISTEN_MAX && sscanf(at, "%u%n", &number, &len) == 1) {
+	while (b->address_count < ADDRESSES_MAX && sscanf(at, "%u%n", &number, &len) == 1) {
 		struct share *address = shares_find(&s->shares, SHARE_ADDRESS, number);
 		if (address)
 			add_address(b, address);

@@ -78,12 +78,13 @@ static bool is_among(const struct share *share, const struct share *const *list,
 	return false;
 }
 
-struct share *shares_address(struct shares *s, const char *text, const struct listener_rights *rights,
-			     const struct share *const *taken, size_t taken_count, struct err *err)
+struct share *shares_address(struct shares *s, const char *text, bool is_admin,
+			     const struct listener_rights *rights, const struct share *const *taken,
+			     size_t taken_count, struct err *err)
 {
 	for (struct share *share = s->list; share; share = share->next)
-		if (share->kind == SHARE_ADDRESS && !share->is_control && strcmp(share->name, text) == 0 &&
-		    !is_among(share, taken, taken_count))
+		if (share->kind == SHARE_ADDRESS && !share->is_control && share->is_admin == is_admin &&
+		    strcmp(share->name, text) == 0 && !is_among(share, taken, taken_count))
 			return use(share);
 	struct listen_address address;
 	struct listener listener;
@@ -91,9 +92,10 @@ struct share *shares_address(struct shares *s, const char *text, const struct li
 	    listener_open(&listener, address.host, address.port, address.is_unix ? address.host : NULL,
 			  rights, err) != 0)
 		return NULL;
-	log_info("listening on %s", listener.name);
+	log_info(is_admin ? "listening on %s for operators" : "listening on %s", listener.name);
 	struct share *share = add(s, SHARE_ADDRESS, s->last_number + 1, text);
 	share->listener = listener;
+	share->is_admin = is_admin;
 	return share;
 }
 
@@ -246,8 +248,9 @@ void shares_set_rivals(struct shares *s)
 static void hand_over_address(const struct share *share, struct handover *h)
 {
 	const struct listener *l = &share->listener;
-	handover_add(h, "address %u %d %" PRIu64 " %" PRIu64 " %d %d", share->number, handover_fd(h, l->fd),
-		     (uint64_t)l->device, (uint64_t)l->inode, share->is_passed, share->is_control);
+	handover_add(h, "address %u %d %" PRIu64 " %" PRIu64 " %d %d %d", share->number,
+		     handover_fd(h, l->fd), (uint64_t)l->device, (uint64_t)l->inode, share->is_passed,
+		     share->is_control, share->is_admin);
 	handover_add(h, "address-text %u %s", share->number, share->name);
 	handover_add(h, "address-name %u %s", share->number, l->name);
 	handover_add(h, "address-path %u %s", share->number, l->path);
@@ -320,16 +323,17 @@ static const char *find_fact(const struct handover *h, const char *word, unsigne
 static int adopt_address(struct shares *s, struct handover *h, const char *line, struct err *err)
 {
 	unsigned number;
-	int fd, is_passed, is_control;
+	int fd, is_passed, is_control, is_admin = 0; /* older programs do not say the last */
 	uint64_t device, inode;
-	int found = sscanf(line, "%u %d %" SCNu64 " %" SCNu64 " %d %d", &number, &fd, &device, &inode,
-			   &is_passed, &is_control);
-	if (found != 6 || (fd = handover_take(h, fd)) < 0)
+	int found = sscanf(line, "%u %d %" SCNu64 " %" SCNu64 " %d %d %d", &number, &fd, &device, &inode,
+			   &is_passed, &is_control, &is_admin);
+	if (found < 6 || (fd = handover_take(h, fd)) < 0)
 		return err_set(err, EXIT_CODE_INTERNAL, "an address was not handed over: %s", line);
 	struct share *share = add(s, SHARE_ADDRESS, number, find_fact(h, "address-text", number));
 	struct listener *l = &share->listener;
 	share->is_passed = is_passed != 0;
 	share->is_control = is_control != 0;
+	share->is_admin = is_admin != 0;
 	l->fd = fd;
 	l->device = (dev_t)device;
 	l->inode = (ino_t)inode;

@@ -23,8 +23,10 @@ struct share {
 
 	/* SHARE_ADDRESS */
 	struct listener listener;
-	bool is_passed;  /* by a service manager */
-	bool is_control; /* the control socket: nobody else's, though the path were the same */
+	bool is_passed; /* by a service manager */
+	/* Whose it is it stays, though the address were the same: who waits in its queue expects them. */
+	bool is_admin;   /* operators', by HTTP */
+	bool is_control; /* the control socket */
 
 	struct pidfile pidfile; /* SHARE_PIDFILE */
 
@@ -47,8 +49,9 @@ struct shares {
 };
 
 /* Each returns one more use of what is there, or of what it opens; NULL and *err when that fails. */
-struct share *shares_address(struct shares *s, const char *text, const struct listener_rights *rights,
-			     const struct share *const *taken, size_t taken_count, struct err *err);
+struct share *shares_address(struct shares *s, const char *text, bool is_admin,
+			     const struct listener_rights *rights, const struct share *const *taken,
+			     size_t taken_count, struct err *err);
 struct share *shares_control(struct shares *s, const char *path, struct err *err);
 struct share *shares_pidfile(struct shares *s, const char *path, struct err *err);
 struct share *shares_claim(struct shares *s, const char *store, struct err *err);

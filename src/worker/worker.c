@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "cache/first_page.h"
 #include "config/config.h"
+#include "net/listener.h"
 #include "net/server.h"
 #include "store/executor.h"
 #include "worker/access_file.h"
@@ -161,19 +162,19 @@ static struct ticket ticket_of(uint64_t owner)
 	return (struct ticket){.slot = (uint32_t)owner, .generation = (uint32_t)(owner >> 32)};
 }
 
-static bool handle(void *arg, const struct request *req, struct ticket ticket, struct response *res,
-		   void **pending)
+static bool handle(void *arg, const struct request *req, bool is_admin, struct ticket ticket,
+		   struct response *res, void **pending)
 {
 	struct worker *w = arg;
 	lifespan_count(&w->lifespan);
-	*pending = api_handle(&w->api, req, owner_of(ticket), res);
+	*pending = api_handle(&w->api, req, is_admin, owner_of(ticket), res);
 	return !*pending;
 }
 
-static bool refuse(void *arg, const struct request *req, struct response *res)
+static bool refuse(void *arg, const struct request *req, bool is_admin, struct response *res)
 {
 	struct worker *w = arg;
-	return api_refuse(&w->api, req, res);
+	return api_refuse(&w->api, req, is_admin, res);
 }
 
 static bool expire(void *arg, void *pending, struct response *res)
@@ -208,6 +209,9 @@ static void note(void *arg, const struct request *req, const struct client *clie
 static void answered(void *arg, const struct exchange *exchange)
 {
 	struct worker *w = arg;
+	if (exchange->is_admin)
+		return;
+	api_count(exchange->res, exchange->latency_ns);
 	request_log_answered(&w->request_log, exchange);
 }
 
@@ -215,6 +219,20 @@ static void abandon(void *arg, void *pending, struct response *res)
 {
 	struct worker *w = arg;
 	api_abandon(&w->api, pending, res);
+}
+
+static size_t listeners(void *arg, struct api_listener *found)
+{
+	const struct process *p = ((struct worker *)arg)->process;
+	size_t count = 0;
+	for (size_t i = 0; i < p->listener_count && count < API_LISTENERS_MAX; i++) {
+		struct api_listener *l = &found[count];
+		if (p->listener_is_admin[i] || !listener_queue(p->listener_fds[i], &l->queued, &l->limit))
+			continue;
+		listener_name(p->listener_fds[i], l->name, sizeof(l->name));
+		count++;
+	}
+	return count;
 }
 
 static void answer(struct worker *w, struct job *job)
@@ -358,6 +376,28 @@ static struct executor *open_executor(const struct worker *w, struct err *err)
 	return executor_open(&settings, err);
 }
 
+static void open_api(struct worker *w)
+{
+	const struct api_settings settings = {
+	    .config = w->config,
+	    .executor = w->executor,
+	    .first_page = w->first_page,
+	    .process = w->process,
+	    .listeners = listeners,
+	    .listeners_arg = w,
+	};
+	api_open(&w->api, &settings);
+}
+
+static int listen_to_all(struct worker *w, struct err *err)
+{
+	struct server_door doors[SERVER_DOORS_MAX];
+	const struct process *p = w->process;
+	for (size_t i = 0; i < p->listener_count; i++)
+		doors[i] = (struct server_door){p->listener_fds[i], p->listener_is_admin[i]};
+	return server_listen(w->server, doors, p->listener_count, err);
+}
+
 static int watch(struct worker *w, struct watch *watch, int fd, void (*ready)(struct watch *, uint32_t),
 		 struct err *err)
 {
@@ -387,7 +427,7 @@ static int open_worker(struct worker *w, struct err *err)
 	if (!w->executor)
 		return -1;
 	first_page_use(w->first_page, w->executor);
-	api_open(&w->api, w->config, w->executor, w->first_page);
+	open_api(w);
 	request_log_open(&w->request_log, w->config, w->process);
 	w->server = open_server(w);
 	if (watch(w, &w->signals, signal_fd, signals_ready, err) != 0 ||
@@ -395,7 +435,7 @@ static int open_worker(struct worker *w, struct err *err)
 	    watch(w, &w->results, executor_fd(w->executor), results_ready, err) != 0 ||
 	    watch(w, &w->bell, first_page_fd(w->first_page), bell_ready, err) != 0)
 		return -1;
-	return server_listen(w->server, w->process->listener_fds, w->process->listener_count, err);
+	return listen_to_all(w, err);
 }
 
 /* The store itself is left to _exit(2): to end its sessions in MongoDB takes seconds when it is away. */

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BINARY = ROOT / os.environ.get("BUILD", "build") / "todod"
 
 _LISTENING = re.compile(r"\blistening on (\S+)$")
+_ADMIN_LISTENING = re.compile(r"\blistening on (\S+) for operators$")
 _READY = re.compile(r"\] ready\b")
 _DEATH = re.compile(r"\b(died|killed)\b")
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
@@ -288,7 +289,10 @@ class Todod:
 
     def listening(self):
         """The addresses as the log names them, ports filled in."""
-        return [match.group(1) for line in self.log.splitlines() if (match := _LISTENING.search(line))]
+        return self._named_by(_LISTENING)
+
+    def _named_by(self, pattern):
+        return [match.group(1) for line in self.log.splitlines() if (match := pattern.search(line))]
 
     # -- its processes --
 
@@ -361,8 +365,19 @@ class Todod:
 
     def addresses(self):
         """(host, port) or a path, in the order of the log."""
+        return self._parse(self.listening())
+
+    @property
+    def admin_addresses(self):
+        return self._parse(self._named_by(_ADMIN_LISTENING))
+
+    @property
+    def admin(self):
+        return self.admin_addresses[0]
+
+    def _parse(self, texts):
         parsed = []
-        for text in self.listening():
+        for text in texts:
             if text.startswith("unix:"):
                 parsed.append(str(self.directory / text[5:]))
             else:

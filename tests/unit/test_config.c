@@ -207,7 +207,7 @@ static void test_table_covers_the_struct(void **state)
 	(void)state;
 	static const char *const texts[] = {"store",   "cache",      "user",       "group",
 					    "pidfile", "unix_group", "access_log", "control"};
-	size_t covered = sizeof(char *) * CONFIG_LISTEN_MAX + sizeof(size_t) + sizeof(struct ip_set);
+	size_t covered = 2 * (sizeof(char *) * CONFIG_LISTEN_MAX + sizeof(size_t)) + sizeof(struct ip_set);
 	for (size_t i = 0; i < config_key_count; i++) {
 		for (size_t j = 0; j < i; j++) {
 			assert_int_not_equal(config_keys[i].offset, config_keys[j].offset);
@@ -220,8 +220,7 @@ static void test_table_covers_the_struct(void **state)
 		bool is_text = false;
 		for (size_t j = 0; j < sizeof(texts) / sizeof(texts[0]); j++)
 			is_text |= strcmp(config_keys[i].name, texts[j]) == 0;
-		if (strcmp(config_keys[i].name, "listen") != 0 &&
-		    strcmp(config_keys[i].name, "trusted_proxies") != 0)
+		if (!config_key_is_list(&config_keys[i]))
 			covered += is_text ? sizeof(char *) : sizeof(uint32_t);
 	}
 	assert_true(sizeof(struct config) - covered < _Alignof(struct config));
@@ -992,6 +991,45 @@ static void test_trusted_proxies(void **state)
 	assert_string_equal(err.text, "\"10.0.0.1\" is one too many; at most 256 networks are allowed");
 }
 
+static void test_admin_listen(void **state)
+{
+	(void)state;
+	struct loaded l;
+	load_well(&l, "HOME=/h", "");
+	assert_int_equal(l.c.admin_listen_count, 0);
+	release(&l);
+	load_well(
+	    &l, "HOME=/h",
+	    "--admin-listen|127.0.0.1:9,127.255.3.4:9,[::1]:9,LocalHost:9|--admin-listen|unix:/run/a.sock");
+	assert_int_equal(l.c.admin_listen_count, 5);
+	assert_string_equal(l.c.admin_listen[4], "unix:/run/a.sock");
+	assert_int_equal(l.c.listen_count, 1);
+	release(&l);
+	/* A layer replaces the one below. */
+	load_well(&l, "HOME=/h|TODOD_ADMIN_LISTEN=127.0.0.1:9", "--admin-listen|off");
+	assert_int_equal(l.c.admin_listen_count, 0);
+	release(&l);
+	static const char *const open_to_others[] = {
+	    "0.0.0.0:9", "[::]:9", "192.0.2.1:9", "128.0.0.1:9", "[::2]:9", "h:9", "127.0.0.1.example.com:9"};
+	for (size_t i = 0; i < sizeof(open_to_others) / sizeof(open_to_others[0]); i++) {
+		char words[128], sentence[256];
+		snprintf(words, sizeof(words), "--admin-listen|%s", open_to_others[i]);
+		snprintf(
+		    sentence, sizeof(sentence),
+		    "--admin-listen: \"%s\" could be reached from other machines; it has to be a loopback "
+		    "address or unix:PATH",
+		    open_to_others[i]);
+		expect_refused("HOME=/h", words, EXIT_CODE_CONFIG, sentence);
+	}
+	expect_refused("HOME=/h", "--admin-listen|unix:a, unix:a", EXIT_CODE_CONFIG,
+		       "--admin-listen: \"unix:a\" is given twice");
+	expect_refused("HOME=/h", "--listen|127.0.0.1:8,unix:a|--admin-listen|127.0.0.1:7,unix:a",
+		       EXIT_CODE_CONFIG,
+		       "--admin-listen: admin_listen: \"unix:a\" is in listen (--listen), too");
+	load_well(&l, "HOME=/h", "--listen|127.0.0.1:0|--admin-listen|127.0.0.1:0");
+	release(&l);
+}
+
 static void test_cache(void **state)
 {
 	(void)state;
@@ -1173,7 +1211,8 @@ static void test_dump_loads(void **state)
 	(void)state;
 	struct loaded first, second;
 	load_well(&first, "HOME=/h",
-		  "--listen|127.0.0.1:1,[::1]:2,unix:/x y|--store|sqlite:/with ; and # in "
+		  "--listen|127.0.0.1:1,[::1]:2,unix:/x "
+		  "y|--admin-listen|[::1]:3,unix:/y|--store|sqlite:/with ; and # in "
 		  "it|--cache|off|--workers|3|"
 		  "--store-timeout-ms|101|--cache-mode|strict|--cache-ttl-s|5|--cache-fresh-s|6|--content-"
 		  "max-bytes|7|"
@@ -1477,6 +1516,7 @@ int main(void)
 	    cmocka_unit_test(test_wrong_listen),
 	    cmocka_unit_test(test_listen_lists),
 	    cmocka_unit_test(test_trusted_proxies),
+	    cmocka_unit_test(test_admin_listen),
 	    cmocka_unit_test(test_cache),
 	    cmocka_unit_test(test_mask),
 	    cmocka_unit_test(test_dump),
