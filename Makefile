@@ -48,7 +48,7 @@ DEB_NEEDS = $(BUILD_NEEDS) file:/usr/share/build-essential=build-essential bin:d
 INSTALLED = conf/todod.service:$(UNITDIR)/todod.service conf/todod.socket:$(UNITDIR)/todod.socket \
            conf/sysusers.conf:$(PREFIX)/lib/sysusers.d/todod.conf conf/tmpfiles.conf:$(PREFIX)/lib/tmpfiles.d/todod.conf \
            $(BUILD)/man/todod.8:$(MANDIR)/man8/todod.8 $(BUILD)/man/todod.conf.5:$(MANDIR)/man5/todod.conf.5 \
-           README.md:$(DOCDIR)/README.md $(foreach n,nginx.conf redis.conf todod-supervisor.conf,conf/$(n):$(DOCDIR)/examples/$(n))
+           README.md:$(DOCDIR)/README.md $(foreach n,nginx.conf redis.conf todod-supervisor.conf grafana-dashboard.json,conf/$(n):$(DOCDIR)/examples/$(n))
 CONFIGURED = conf/todod.conf:$(SYSCONFDIR)/todod/todod.conf conf/logrotate:$(SYSCONFDIR)/logrotate.d/todod
 # The paths in them are Debian's. A service keeps its todos where its unit says, whoever asks: its user, or the doctor of another.
 adapt = sed -e 's|/usr/sbin/todod|$(PREFIX)/sbin/todod|g; s|/usr/share/doc/todod|$(DOCDIR)|g; s|/etc/todod/|$(SYSCONFDIR)/todod/|g' \

@@ -1,5 +1,7 @@
 """/metrics: one scrape is the whole service, whoever has died. And what else operators are told, and nobody else."""
+import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -8,7 +10,7 @@ import threading
 
 import pytest
 
-from harness.daemon import run_todod
+from harness.daemon import ROOT, run_todod
 from harness.metrics import Metrics, Prometheus, scrape, scrape_text
 from harness.waiting import wait_until
 from harness.wire import Closed, Connection, form, request_bytes
@@ -161,6 +163,25 @@ def test_prometheus_scrapes(daemon, directory):
         assert not prometheus.target_errors()
     finally:
         prometheus.close()
+
+
+def test_dashboard_names_what_there_is(daemon):
+    """All that it asks for exists, with these labels; and it shows all there is."""
+    dashboard = json.loads((ROOT / "conf/grafana-dashboard.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    got = scrape(daemon.admin)
+    labels = {}
+    for name, found in got.samples:
+        labels.setdefault(name, set()).update(label for label, _ in found)
+    shown = set()
+    for expression in asked:
+        for name, selector in re.findall(r"\b(todod_\w+)\{([^}]*)\}", expression):
+            assert name in labels, expression
+            assert set(re.findall(r"(\w+)(?:=|!)", selector)) <= labels[name] | {"job", "instance"}, expression
+            shown.add(name)
+        assert len(re.findall(r"\btodod_\w+", expression)) == len(re.findall(r"\btodod_\w+\{", expression)), expression
+    assert {name for name in got.kinds if name not in shown and name + "_bucket" not in shown} == set()
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
 # ---- who is told ----------------------------------------------------------------------------------------
