@@ -113,6 +113,9 @@ void metrics_begin(struct metrics *m);
 /* Adds every word of *m but the gauges to *sum, which nobody else uses. */
 void metrics_add(struct metrics *sum, const struct metrics *m);
 
+/* All that were answered. */
+uint64_t metrics_requests(const struct metrics *m);
+
 /* The gauges of a process that lives. */
 void metrics_add_gauges(struct metrics *sum, const struct metrics *m);
 

@@ -39,8 +39,9 @@ struct process_slot {
 	_Atomic uint32_t connections; /* that it has now, for the balance among its kind */
 	_Atomic uint32_t is_spent;    /* it asks for a successor: see process_ask_successor */
 	_Atomic uint32_t
-	    is_writing_log;     /* it is in the middle of a write to a file that others append to, too */
-	struct metrics metrics; /* kept when the slot passes to another process */
+	    is_writing_log; /* it is in the middle of a write to a file that others append to, too */
+	_Atomic uint64_t requests_before; /* that its predecessors in the slot have answered */
+	struct metrics metrics;           /* kept when the slot passes to another process */
 };
 
 /* What the master counts, since the service began. */

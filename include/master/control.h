@@ -30,7 +30,7 @@
  *     workers NUMBER         that are wanted
  *     listener QUEUED LIMIT NAME                connections that nobody has accepted yet, and how many there may be
  *     generation NUMBER boots|serves|drains PROCESSES AGE_MS LEAVES_IN_MS
- *     process KIND INDEX PID GENERATION STATE AGE_MS CONNECTIONS RESIDENT_BYTES
+ *     process KIND INDEX PID GENERATION STATE AGE_MS CONNECTIONS REQUESTS RESIDENT_BYTES
  *     reload NUMBER none|pending|succeeded|failed ENDED_MS_AGO REASON          the last one, its number
  *     upgrade NUMBER none|pending|succeeded|failed ENDED_MS_AGO REASON
  */

@@ -66,6 +66,15 @@ void metrics_add(struct metrics *sum, const struct metrics *m)
 	add_words(sum, m, 0, GAUGES_AT);
 }
 
+uint64_t metrics_requests(const struct metrics *m)
+{
+	uint64_t count = 0;
+	for (size_t route = 0; route < METRICS_ROUTES; route++)
+		for (size_t class = 0; class < METRICS_CLASSES; class ++)
+			count += atomic_load_explicit(&m->requests[route][class], memory_order_relaxed);
+	return count;
+}
+
 void metrics_add_gauges(struct metrics *sum, const struct metrics *m)
 {
 	add_words(sum, m, GAUGES_AT, sizeof(*m) / sizeof(uint64_t));

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FIELDS_MAX = 8 };
+enum { FIELDS_MAX = 9 };
 
 enum field_type { FIELD_TEXT, FIELD_NUMBER };
 
@@ -47,6 +47,7 @@ enum {
 	PROCESS_STATE,
 	PROCESS_AGE,
 	PROCESS_CONNECTIONS,
+	PROCESS_REQUESTS,
 	PROCESS_RESIDENT,
 };
 enum { ATTEMPT_NUMBER, ATTEMPT_OUTCOME, ATTEMPT_ENDED, ATTEMPT_REASON };
@@ -81,7 +82,7 @@ static const struct kind_row {
 	[KIND_PROCESS] = {"process", "processes", KIND_LIST, {
 		{"kind", FIELD_TEXT}, {"index", FIELD_NUMBER}, {"pid", FIELD_NUMBER}, {"generation", FIELD_NUMBER},
 		{"state", FIELD_TEXT}, {"age_ms", FIELD_NUMBER}, {"connections", FIELD_NUMBER},
-		{"resident_bytes", FIELD_NUMBER}}},
+		{"requests", FIELD_NUMBER}, {"resident_bytes", FIELD_NUMBER}}},
 	[KIND_RELOAD] = {"reload", "reload", KIND_OBJECT, ATTEMPT_FIELDS},
 	[KIND_UPGRADE] = {"upgrade", "upgrade", KIND_OBJECT, ATTEMPT_FIELDS},
 };
@@ -325,16 +326,17 @@ static void append_processes(struct buf *out, struct slice facts)
 {
 	struct fact f;
 	char age[32], memory[32], name[64];
-	buf_printf(out, "\n%-12s %-8s %-13s %10s  %7s %11s %11s\n", "PROCESS", "STATE", "AGE", "PID", "OF",
-		   "CONNECTIONS", "MEMORY");
+	buf_printf(out, "\n%-12s %-8s %-13s %10s  %7s %11s %11s %11s\n", "PROCESS", "STATE", "AGE", "PID",
+		   "OF", "CONNECTIONS", "REQUESTS", "MEMORY");
 	for (size_t at = 0; next_fact(facts, &at, KIND_PROCESS, &f);) {
 		format_age(f.fields[PROCESS_AGE], age, sizeof(age));
 		format_memory(f.fields[PROCESS_RESIDENT], memory, sizeof(memory));
 		(void)snprintf(name, sizeof(name), "%.*s %.*s", SHOWN(f.fields[PROCESS_KIND]),
 			       SHOWN(f.fields[PROCESS_INDEX]));
-		buf_printf(out, "%-12s %-8.*s %-13s %10.*s  %7.*s %11.*s %11s\n", name,
+		buf_printf(out, "%-12s %-8.*s %-13s %10.*s  %7.*s %11.*s %11.*s %11s\n", name,
 			   SHOWN(f.fields[PROCESS_STATE]), age, SHOWN(f.fields[PROCESS_PID]),
-			   SHOWN(f.fields[PROCESS_GENERATION]), SHOWN(f.fields[PROCESS_CONNECTIONS]), memory);
+			   SHOWN(f.fields[PROCESS_GENERATION]), SHOWN(f.fields[PROCESS_CONNECTIONS]),
+			   SHOWN(f.fields[PROCESS_REQUESTS]), memory);
 	}
 }
 

@@ -50,6 +50,7 @@ void scoreboard_reset(struct process_slot *slot, enum process_role role)
 	atomic_store(&slot->is_spent, 0);
 	atomic_store(&slot->role, (uint32_t)role);
 	atomic_store(&slot->pid, 0);
+	atomic_store(&slot->requests_before, metrics_requests(&slot->metrics));
 	gauge_set(&gauges->resident_bytes, 0);
 	for (size_t i = 0; i < METRICS_LANES; i++)
 		gauge_set(&gauges->queued[i], 0);
@@ -65,6 +66,12 @@ int64_t scoreboard_beat_age_ms(const struct process_slot *slot)
 {
 	uint64_t beat_ns = atomic_load(&slot->beat_ns), now_ns = (uint64_t)clock_monotonic_ns();
 	return beat_ns < now_ns ? (int64_t)((now_ns - beat_ns) / 1000000) : 0;
+}
+
+uint64_t scoreboard_requests(const struct process_slot *slot)
+{
+	uint64_t count = metrics_requests(&slot->metrics), before = atomic_load(&slot->requests_before);
+	return count > before ? count - before : 0;
 }
 
 bool scoreboard_is_ready(const struct process_slot *slot)

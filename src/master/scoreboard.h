@@ -43,6 +43,9 @@ void scoreboard_clear(struct process_slot *slot);
 /* Milliseconds since the slot's last beat; a beat in the future counts as none ago. */
 int64_t scoreboard_beat_age_ms(const struct process_slot *slot);
 
+/* That its present process has answered. */
+uint64_t scoreboard_requests(const struct process_slot *slot);
+
 bool scoreboard_is_ready(const struct process_slot *slot);
 bool scoreboard_is_spent(const struct process_slot *slot);
 

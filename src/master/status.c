@@ -68,6 +68,7 @@ static void write_child(const struct child *c, int64_t now_ms, struct buf *out)
 	write_process(out, c->kind->name, c->process.index, c->pid);
 	buf_printf(out, " %u %s %" PRId64, c->generation->number, state_of(c), now_ms - c->forked_ms);
 	add_number(out, is_known, is_known ? atomic_load(&c->process.slot->connections) : 0);
+	add_number(out, is_known, is_known ? (int64_t)scoreboard_requests(c->process.slot) : 0);
 	write_memory(out, c->pid);
 }
 
@@ -162,7 +163,7 @@ void status_write(const struct master *m, struct buf *out)
 	for (const struct generation *g = m->generations; g; g = g->next)
 		write_generation(m, g, now_ms, out);
 	write_process(out, "master", 0, getpid());
-	buf_printf(out, " - %s %" PRId64 " -", states[m->phase], now_ms - m->started_ms);
+	buf_printf(out, " - %s %" PRId64 " - -", states[m->phase], now_ms - m->started_ms);
 	write_memory(out, getpid());
 	for (const struct generation *g = m->generations; g; g = g->next)
 		write_children(m, g, now_ms, out);

@@ -53,6 +53,10 @@ def connections(said):
     return sum(one["connections"] for one in said["processes"] if one["kind"] == "worker")
 
 
+def requests(said):
+    return sum(one["requests"] for one in said["processes"] if one["kind"] == "worker")
+
+
 def connect(path):
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(20 * SLOW)
@@ -83,6 +87,7 @@ def ask(sock, line):
 
 def test_status_for_programs(configured, directory):
     daemon = configured("127.0.0.1:0", f"unix:{directory}/web.sock", cache="off")
+    before = requests(status(daemon))
     with daemon.connect() as client:
         client.request("GET", "/index")
         said = wait_until(lambda: connections(said := status(daemon)) == 1 and said, "its connection is seen")
@@ -99,11 +104,32 @@ def test_status_for_programs(configured, directory):
     assert {one["pid"] for one in said["processes"]} == {daemon.master, daemon.keeper_pid(), *daemon.worker_pids()}
     workers = [one for one in said["processes"] if one["kind"] == "worker"]
     assert {one["state"] for one in workers} == {"ready"}
+    assert requests(said) == before + 1
+    assert {one["requests"] for one in said["processes"] if one["kind"] != "worker"} == {None}
     for one in said["processes"]:
         resident = 1024 * int(next(line.split()[1] for line in Path(f"/proc/{one['pid']}/status").read_text().splitlines()
                                    if line.startswith("VmRSS")))
         assert resident / 2 < one["resident_bytes"] < resident * 2
     assert said["reload"] == {"number": 0, "outcome": "none", "ended_ms_ago": None, "reason": None}
+
+
+def test_requests_are_a_process_s_own(configured):
+    """Not those of who had its place before; and they cross an upgrade."""
+    daemon = configured(store_timeout_ms=20000)
+    for _ in range(3):
+        daemon.request("GET", "/index")
+        daemon.change()
+        daemon.wait_settled(WORKERS)
+        assert requests(status(daemon)) == 0
+    with daemon.connect() as busy:
+        busy.request("GET", "/index")
+        with write_lock(daemon.directory.parent / "todo.db"):
+            busy.send(POST)
+            wait_until(lambda: daemon.owner(busy), "a worker has the connection")
+            daemon.change(signal.SIGUSR2)
+            assert [one["requests"] for one in status(daemon)["processes"] if one["state"] == "leaves"] == [1]
+        assert busy.read().status == 200
+    daemon.wait_settled(WORKERS)
 
 
 def test_status_for_people(configured):

@@ -23,8 +23,8 @@ static const char sample[] = "version 0.1.0\n"
 			     "listener - - unix:/run/a b.sock\n"
 			     "generation 2 serves 2 61000 -\n"
 			     "generation 1 drains 1 3700000 29000\n"
-			     "process master 0 42 - serves 93784005 - 1048576\n"
-			     "process worker 2 44 1 leaves 500 12 -\n"
+			     "process master 0 42 - serves 93784005 - - 1048576\n"
+			     "process worker 2 44 1 leaves 500 12 12345 -\n"
 			     "reload 3 failed 1500 todod.conf:1: no key\n"
 			     "upgrade 0 none - -\n";
 
@@ -78,9 +78,9 @@ static void test_json(void **state)
 	    "  \"processes\": [\n"
 	    "    {\"kind\": \"master\", \"index\": 0, \"pid\": 42, \"generation\": null, \"state\": "
 	    "\"serves\", "
-	    "\"age_ms\": 93784005, \"connections\": null, \"resident_bytes\": 1048576},\n"
+	    "\"age_ms\": 93784005, \"connections\": null, \"requests\": null, \"resident_bytes\": 1048576},\n"
 	    "    {\"kind\": \"worker\", \"index\": 2, \"pid\": 44, \"generation\": 1, \"state\": \"leaves\", "
-	    "\"age_ms\": 500, \"connections\": 12, \"resident_bytes\": null}],\n"
+	    "\"age_ms\": 500, \"connections\": 12, \"requests\": 12345, \"resident_bytes\": null}],\n"
 	    "  \"reload\": {\"number\": 3, \"outcome\": \"failed\", \"ended_ms_ago\": 1500, \"reason\": "
 	    "\"todod.conf:1: no key\"},\n"
 	    "  \"upgrade\": {\"number\": 0, \"outcome\": \"none\", \"ended_ms_ago\": null, \"reason\": "
@@ -91,26 +91,27 @@ static void test_json(void **state)
 static void test_table(void **state)
 {
 	(void)state;
-	expect(facts_to_table, sample,
-	       "todod 0.1.0, process 42, serves, up for 1 d 2 h\n"
-	       "\n"
-	       "program        /usr/sbin/todod\n"
-	       "configuration  /etc/todod \"a\\b\".conf\n"
-	       "store          mongodb://ann:***@db/todo\n"
-	       "cache          off\n"
-	       "workers wanted 3\n"
-	       "listening on   127.0.0.1:8080, 7 of 4096 waiting\n"
-	       "listening on   unix:/run/a b.sock\n"
-	       "last reload    failed 1.5 s ago: todod.conf:1: no key\n"
-	       "last upgrade   none\n"
-	       "\n"
-	       "GENERATION   STATE    AGE            PROCESSES  LEAVES WITHIN\n"
-	       "2            serves   1 min 1 s              2  -\n"
-	       "1            drains   1 h 1 min              1  29 s\n"
-	       "\n"
-	       "PROCESS      STATE    AGE                  PID       OF CONNECTIONS      MEMORY\n"
-	       "master 0     serves   1 d 2 h               42        -           -     1.0 MiB\n"
-	       "worker 2     leaves   0.5 s                 44        1          12           -\n");
+	expect(
+	    facts_to_table, sample,
+	    "todod 0.1.0, process 42, serves, up for 1 d 2 h\n"
+	    "\n"
+	    "program        /usr/sbin/todod\n"
+	    "configuration  /etc/todod \"a\\b\".conf\n"
+	    "store          mongodb://ann:***@db/todo\n"
+	    "cache          off\n"
+	    "workers wanted 3\n"
+	    "listening on   127.0.0.1:8080, 7 of 4096 waiting\n"
+	    "listening on   unix:/run/a b.sock\n"
+	    "last reload    failed 1.5 s ago: todod.conf:1: no key\n"
+	    "last upgrade   none\n"
+	    "\n"
+	    "GENERATION   STATE    AGE            PROCESSES  LEAVES WITHIN\n"
+	    "2            serves   1 min 1 s              2  -\n"
+	    "1            drains   1 h 1 min              1  29 s\n"
+	    "\n"
+	    "PROCESS      STATE    AGE                  PID       OF CONNECTIONS    REQUESTS      MEMORY\n"
+	    "master 0     serves   1 d 2 h               42        -           -           -     1.0 MiB\n"
+	    "worker 2     leaves   0.5 s                 44        1          12       12345           -\n");
 }
 
 /* A newer daemon says more, an older one less, and something else says anything. */
