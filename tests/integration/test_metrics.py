@@ -10,8 +10,10 @@ import threading
 
 import pytest
 
-from harness.daemon import ROOT, run_todod
+from harness.daemon import ROOT, accepts, free_port, run_todod
+from harness.frame import conf
 from harness.metrics import Metrics, Prometheus, scrape, scrape_text
+from harness.sqlite import write_lock
 from harness.waiting import wait_until
 from harness.wire import Closed, Connection, form, request_bytes
 
@@ -127,6 +129,101 @@ def test_counts_under_load_and_kills(todod):
         thread.join()
     got = scrape(daemon.admin).value("todod_http_requests_total", route="index", **{"class": "2xx"}) - before
     assert len(answered) <= got <= len(answered) + len(lost)
+
+
+def recycle(daemon):
+    for pid in daemon.wait_workers(3):
+        os.kill(pid, signal.SIGTERM)  # it leaves, in order
+        wait_until(lambda: pid not in daemon.worker_pids() and len(daemon.worker_pids()) == 3, "a successor")
+
+
+def test_counts_are_exact_whatever_follows(configured, directory):
+    """Processes that were told to leave, other generations, other programs, those that would not start."""
+    admin = free_port()
+    daemon = configured(admin_listen=f"127.0.0.1:{admin}")
+    before = scrape(daemon.admin)
+    routes = before.by("todod_http_requests_total", "route", "class")
+
+    def bad_reload():
+        good = (daemon.directory / "todod.conf").read_text()
+        daemon.configure(good + "no_such_key = 1\n")
+        daemon.change(result="failed")
+        daemon.configure(good)
+    for happens in (daemon.change, bad_reload, lambda: daemon.change(signal.SIGUSR2), lambda: recycle(daemon),
+                    lambda: daemon.change(signal.SIGUSR2), daemon.change):
+        add(routes, send_mixed(daemon, 3)[0])
+        happens()
+        daemon.wait_settled(3)
+    got = wait_until(lambda: (got := scrape(daemon.admin)).value("todod_draining_generations") == 0 and got, "all has left")
+    assert got.by("todod_http_requests_total", "route", "class") == routes
+    assert got.by("todod_reloads_total", "result") == {"ok": 2, "failed": 1}
+    assert got.by("todod_upgrades_total", "result") == {"ok": 2}
+    assert got.by("todod_process_restarts_total", "process", "reason") == {("worker", "recycled"): 3}
+    assert got.value("todod_process_forks_total", process="worker", result="ok") == 3 * 5 + 3
+    assert got.value("todod_start_time_seconds") == before.value("todod_start_time_seconds")
+    assert got.by("todod_workers", "state") == {"ready": 3} and got.value("todod_workers_wanted") == 3
+    assert got.value("todod_connections_accepted_total") >= before.value("todod_connections_accepted_total") + 6 * 9
+
+
+def test_a_draining_worker_still_counts(configured, directory):
+    daemon = configured(admin_listen="127.0.0.1:0", store_timeout_ms=10000)
+    with daemon.connect() as busy:
+        with write_lock(directory / "todo.db"):
+            busy.send(request_bytes("POST", "/todo", **form(b"content=x")))
+            wait_until(lambda: daemon.owner(busy), "a worker has the connection")
+            daemon.change()
+            got = wait_until(lambda: (got := scrape(daemon.admin)).value("todod_workers", state="draining") == 1 and got,
+                             "the others have left")
+            assert got.value("todod_draining_generations") == 1
+            before = got.value("todod_http_requests_total", route="create", **{"class": "2xx"})
+            daemon.send(signal.SIGTTIN)
+            wait_until(lambda: scrape(daemon.admin).value("todod_workers_wanted") == 4, "one more")
+        assert busy.read().status == 200
+    daemon.wait_settled(4)
+    got = scrape(daemon.admin)
+    assert got.value("todod_http_requests_total", route="create", **{"class": "2xx"}) == before + 1
+    assert got.value("todod_store_operations_total", operation="insert", outcome="ok") == 1
+
+
+def test_recycled_for_what_they_did(configured):
+    daemon = configured(admin_listen="127.0.0.1:0", max_requests=20)
+    first = set(daemon.wait_workers(3))
+    while first & set(daemon.worker_pids()):
+        daemon.request("GET", "/index")
+    daemon.wait_settled(3)
+    got = scrape(daemon.admin).by("todod_process_restarts_total", "process", "reason")
+    assert set(got) == {("worker", "recycled")} and got["worker", "recycled"] >= 3
+
+
+def test_admin_addresses_come_and_go(configured, directory):
+    """Each is kept where it is; port 0 means another one for clients and operators; and no address changes sides."""
+    daemon = configured(admin_listen="127.0.0.1:0")
+    port = free_port()
+    admin, clients = daemon.admin, daemon.address
+
+    def configure(admin_listen, *listen):
+        daemon.configure(conf(directory, *(listen or ["127.0.0.1:0"]), **({"admin_listen": admin_listen} if admin_listen else {})))
+        daemon.change(result="serves")
+        assert daemon.request("GET", "/metrics").status == 404 and daemon.request("GET", "/todo").status == 200
+    assert clients[1] != admin[1]
+    for _ in range(2):
+        configure(f"127.0.0.1:0, 127.0.0.1:{port}, unix:{directory}/admin.sock")
+        for address in (admin, ("127.0.0.1", port), f"{directory}/admin.sock"):
+            assert scrape(address).value("todod_workers_wanted") == 3
+        configure("127.0.0.1:0")
+        assert scrape(admin).value("todod_workers_wanted") == 3
+        wait_until(lambda: not accepts(("127.0.0.1", port)) and not (directory / "admin.sock").exists(), "given up")
+    daemon.change(signal.SIGUSR2)
+    configure("127.0.0.1:0")
+    assert scrape(admin).value("todod_workers_wanted") == 3
+    daemon.configure(conf(directory, "127.0.0.1:0", f"127.0.0.1:{port}", admin_listen="127.0.0.1:0"))
+    daemon.change()
+    daemon.configure(conf(directory, "127.0.0.1:0", admin_listen=f"127.0.0.1:{port}"))
+    daemon.change(result="failed")
+    with Connection(("127.0.0.1", port)) as connection:
+        assert connection.request("GET", "/todo").status == 200
+    configure(None)
+    wait_until(lambda: not accepts(admin), "off")
 
 
 def test_promtool_approves(daemon):
