@@ -72,9 +72,10 @@ run: build-needs ## install what is missing, build, and serve 127.0.0.1:8080; AR
 test: test-needs ## install what is missing, build, and run every test
 	$(MAKE) check
 
-check: all man $(UNITS) $(FUZZERS) ## every test, with what is installed already
+# Fuzz targets are sanitized in any case: once is enough.
+check: all man $(UNITS) $(if $(SANITIZE),,$(FUZZERS)) ## every test, with what is installed already
 	$(run_units)
-	$(call run_fuzzers)
+	$(if $(SANITIZE),,$(call run_fuzzers))
 	BUILD=$(BUILD) SANITIZE=$(SANITIZE) $(PYTHON) -m pytest -q -n $(PYTEST_JOBS) $(PYTEST_ARGS) tests/integration tests/fault
 
 unit: $(UNITS) ## the unit tests alone
