@@ -355,8 +355,9 @@ static void compare(struct master_plan *plan, const struct master_plan *present)
 		is_set_up =
 		    is_set_up && same_user && is_same(b->in_force->access_log, old->in_force->access_log);
 		plan->kinds[KIND_SET_UP].crosses = is_set_up;
+		/* A keeper looks at the set-up that it was forked with: it does not outlive that. */
 		plan->kinds[KIND_KEEPER].crosses =
-		    b->memory == old->memory && same_user && keeper_does_for(b->in_force, old->in_force);
+		    is_set_up && b->memory == old->memory && keeper_does_for(b->in_force, old->in_force);
 	}
 	plan->waits_for_once = !is_set_up;
 }

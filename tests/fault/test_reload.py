@@ -329,6 +329,22 @@ def test_the_keeper_stays_where_nothing_changes_for_it(configured, directory):
     daemon.wait_keeper(other_than=keeper)
 
 
+def test_the_keeper_outlives_no_set_up(configured, directory):
+    """Where the set-up is made anew, so is the keeper: its word for "the store may be used" goes to a later generation."""
+    daemon = configured()
+    keeper = daemon.wait_keeper()
+    kept = conf(directory, "127.0.0.1:0", access_log=f"{directory}/log")
+    daemon.configure(kept)
+    daemon.change()
+    daemon.wait_settled(WORKERS)
+    daemon.wait_keeper(other_than=keeper)
+    daemon.configure(kept.replace(f"sqlite:{directory}/todo.db", f"mongodb://127.0.0.1:{free_port()}/x"))
+    daemon.send(signal.SIGHUP)
+    wait_until(lambda: daemon.lines("generation 3 boots") and len(daemon.pids_named("set-up")) == 1, lambda: daemon.log)
+    daemon.post("x")
+    assert [todo["content"] for todo in daemon.request("GET", "/todo").data] == ["x"]
+
+
 def test_limits_are_kept_over_a_reload(configured, directory):
     limits = {"rate_limit": 1, "rate_burst": 4, "max_connections_per_address": 6}
     daemon = configured(**limits)
