@@ -268,17 +268,35 @@ static void start_missing(struct master *m, struct generation *g, int64_t now_ms
 	}
 }
 
-static void set_count(struct master *m, struct generation *g, const struct process_kind *kind,
-		      unsigned wanted, int64_t now_ms)
+static int use_of(const struct child *c)
+{
+	return (c->pid > 0) + child_is_ready(c);
+}
+
+/* *least: who is of the least use, the last of them; NULL when there is nobody. */
+static unsigned count_serving(const struct master *m, const struct generation *g,
+			      const struct process_kind *kind, struct child **least)
 {
 	unsigned count = 0;
+	*least = NULL;
 	for (size_t i = 0; i < m->child_count; i++) {
 		struct child *c = m->children[i];
 		if (c->generation != g || c->kind != kind || c->duty != CHILD_SERVES)
 			continue;
-		if (++count > wanted)
-			child_leave(c, SIGTERM, now_ms);
+		count++;
+		if (!*least || use_of(c) <= use_of(*least))
+			*least = c;
 	}
+	return count;
+}
+
+static void set_count(struct master *m, struct generation *g, const struct process_kind *kind,
+		      unsigned wanted, int64_t now_ms)
+{
+	struct child *least;
+	unsigned count;
+	while ((count = count_serving(m, g, kind, &least)) > wanted)
+		child_leave(least, SIGTERM, now_ms);
 	for (; count < wanted; count++)
 		(void)child_new(m, g, kind);
 }

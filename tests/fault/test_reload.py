@@ -392,6 +392,22 @@ def test_ttin_and_ttou(configured, directory):
     daemon.wait_settled(WORKERS)
 
 
+def test_ttou_takes_one_that_is_not_there(configured):
+    """Of two workers one dies again and again, and is waited for: the other one stays."""
+    daemon = configured(deaths=True, workers=2)
+    dying, living = daemon.wait_workers(2)
+    for _ in range(5):
+        os.kill(dying, signal.SIGKILL)
+        dying = wait_until(lambda: set(daemon.worker_pids()) - {dying, living}, lambda: daemon.log).pop()
+    os.kill(dying, signal.SIGKILL)
+    wait_until(lambda: len(daemon.lines("died")) == 6, lambda: daemon.log)
+    daemon.send(signal.SIGTTOU)
+    wait_until(lambda: daemon.lines("1 workers wanted"), lambda: daemon.log)
+    time.sleep(0.3)
+    assert daemon.worker_pids() == [living]
+    assert daemon.request("GET", "/index").status == 200
+
+
 TERMINAL = """
 import fcntl, os, subprocess, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
