@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 enum {
-	PAGE_LAYOUT = 1, /* to be counted up with any change of what follows, or of what it means */
+	PAGE_LAYOUT = 2, /* to be counted up with any change of what follows, or of what it means */
 	PAGE_WORKERS_MAX = PAGE_PLACES_MAX + 1,
 	PAGE_READ_TRIES = 3,
 	PAGE_LINE_BYTES = 128, /* a cache line and the one that is fetched along with it */
@@ -48,7 +48,7 @@ struct page_worker {
 
 struct page_words {
 	/* Packed: all are read for a hit, as far as there are workers. */
-	_Alignas(PAGE_LINE_BYTES) _Atomic uint32_t workers_end;
+	_Alignas(PAGE_LINE_BYTES) _Atomic uint32_t workers_end; /* see end_of */
 	_Atomic uint32_t writing[PAGE_WORKERS_MAX];
 	_Alignas(PAGE_LINE_BYTES) _Atomic uint64_t generation;
 	_Alignas(PAGE_LINE_BYTES) _Atomic int64_t link_until_ns;
@@ -171,23 +171,36 @@ static struct page_worker *worker_of(const struct page_memory *m, unsigned worke
 	return &m->words->workers[worker];
 }
 
+/* The upper half of workers_end counts those who have begun: who lowers it looks again at whom it has missed. */
+enum { END_BITS = 16 };
+static_assert(PAGE_WORKERS_MAX < 1 << END_BITS, "an end is half a word");
+
+static unsigned end_of(uint32_t workers_end)
+{
+	return workers_end & ((1U << END_BITS) - 1);
+}
+
 void page_worker_begins(struct page_memory *m, unsigned worker)
 {
-	_Atomic uint32_t *end = &m->words->workers_end;
-	uint32_t last = atomic_load(end);
+	_Atomic uint32_t *workers_end = &m->words->workers_end;
+	uint32_t last = atomic_load(workers_end), next;
 	atomic_store(&worker_of(m, worker)->is_there, 1);
-	while (last <= worker && !atomic_compare_exchange_weak(end, &last, worker + 1))
-		continue;
+	do {
+		uint32_t end = end_of(last) > worker ? end_of(last) : worker + 1;
+		next = ((last >> END_BITS) + 1) << END_BITS | end;
+	} while (!atomic_compare_exchange_weak(workers_end, &last, next));
 }
 
 /* A worker that begins meanwhile has said that it is there, and wins. */
 static void forget_worker(struct page_memory *m, unsigned worker)
 {
-	_Atomic uint32_t *end = &m->words->workers_end;
-	uint32_t last = atomic_load(end);
+	_Atomic uint32_t *workers_end = &m->words->workers_end;
+	uint32_t last = atomic_load(workers_end);
+	unsigned end;
 	atomic_store(&worker_of(m, worker)->is_there, 0);
-	while (last > 0 && last <= m->worker_count && !atomic_load(&worker_of(m, last - 1)->is_there))
-		if (atomic_compare_exchange_weak(end, &last, last - 1))
+	while ((end = end_of(last)) > 0 && end <= m->worker_count &&
+	       !atomic_load(&worker_of(m, end - 1)->is_there))
+		if (atomic_compare_exchange_weak(workers_end, &last, last - 1))
 			last--;
 }
 
@@ -289,7 +302,7 @@ void page_rivals_cancel(struct page_memory *m)
 /* A worker that comes after the first line has written nothing that anybody could have seen before it. */
 bool page_is_writing(const struct page_memory *m)
 {
-	uint32_t end = atomic_load(&m->words->workers_end);
+	unsigned end = end_of(atomic_load(&m->words->workers_end));
 	if (end > m->worker_count)
 		end = m->worker_count;
 	for (unsigned i = 0; i < end; i++)

@@ -285,6 +285,49 @@ static void test_workers_come_and_go(void **state)
 	assert_false(page_is_writing(m));
 }
 
+/* Rounds that two threads begin together. */
+struct rounds {
+	struct page_memory *memory;
+	_Atomic unsigned begun, done;
+	_Atomic bool is_over;
+};
+
+static void *begin_again(void *arg)
+{
+	struct rounds *r = arg;
+	for (unsigned i = 1; !atomic_load(&r->is_over);) {
+		if (atomic_load(&r->begun) != i)
+			continue;
+		page_worker_begins(r->memory, 3);
+		atomic_store(&r->done, i++);
+	}
+	return NULL;
+}
+
+static void test_a_worker_that_begins_while_another_is_reaped_is_looked_at(void **state)
+{
+	struct rounds r = {.memory = *state};
+	struct page_memory *m = r.memory;
+	pthread_t thread;
+	unsigned missed = 0;
+	int64_t end_ms = ms_from_now(RUN_MS / 2);
+	assert_int_equal(pthread_create(&thread, NULL, begin_again, &r), 0);
+	for (unsigned i = 1; clock_monotonic_ms() < end_ms; i++) {
+		page_worker_begins(m, 4);
+		page_reap_worker(m, 3);
+		atomic_store(&r.begun, i);
+		page_reap_worker(m, 4);
+		while (atomic_load(&r.done) != i)
+			continue;
+		page_write_begins(m, 3);
+		missed += !page_is_writing(m);
+		page_write_ends(m, 3, 1, false);
+	}
+	atomic_store(&r.is_over, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(missed, 0);
+}
+
 /* ---- rivals, and another program */
 
 static void test_nothing_is_current_beside_a_rival(void **state)
@@ -825,6 +868,7 @@ int main(void)
 	    DOUBTING_CASE(test_reaping_a_worker_that_owed),
 	    DOUBTING_CASE(test_reaping_an_idle_worker),
 	    CASE(test_workers_come_and_go),
+	    CASE(test_a_worker_that_begins_while_another_is_reaped_is_looked_at),
 	    DOUBTING_CASE(test_nothing_is_current_beside_a_rival),
 	    CASE(test_another_program_takes_over),
 	    CASE(test_a_page_travels_whole),
