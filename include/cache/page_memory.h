@@ -77,6 +77,9 @@ static inline size_t page_bells(unsigned places)
 int page_memory_open(struct page_memory *m, unsigned places, uint32_t doubt_ms, struct err *err);
 void page_memory_close(struct page_memory *m);
 
+/* In the master: from now on it may be so long, if it was less before. What older workers have begun may still take what it took. */
+void page_memory_doubt(struct page_memory *m, uint32_t doubt_ms);
+
 /* The memory of the program that has become this one by execve(2), from its descriptors: `bells` has worker_count + 1. All are
  * the memory's from here on. Returns 0, or -1 and *err; then they are still the caller's. */
 int page_memory_adopt(struct page_memory *m, int fd, size_t size, const int *bells, unsigned worker_count,

@@ -58,7 +58,7 @@ struct page_words {
 	/* Seldom written. */
 	_Alignas(PAGE_LINE_BYTES) _Atomic int64_t doubt_until_ns;
 	_Atomic uint32_t cache_state;
-	int64_t doubt_ns; /* constant */
+	_Atomic int64_t doubt_ns; /* see page_memory_doubt */
 
 	struct page_worker workers[PAGE_WORKERS_MAX];
 	struct slot slot;
@@ -99,12 +99,20 @@ int page_memory_open(struct page_memory *m, unsigned places, uint32_t doubt_ms, 
 	m->words = m->shm.addr;
 	uuid_make(&m->machine, clock_wall_us());
 	atomic_store(&m->words->generation, 1);
-	m->words->doubt_ns = (int64_t)doubt_ms * 1000000;
+	page_memory_doubt(m, doubt_ms);
 	if (open_bells(m, err) != 0) {
 		page_memory_close(m);
 		return -1;
 	}
 	return 0;
+}
+
+void page_memory_doubt(struct page_memory *m, uint32_t doubt_ms)
+{
+	_Atomic int64_t *doubt_ns = &m->words->doubt_ns;
+	int64_t ns = (int64_t)doubt_ms * 1000000;
+	if (atomic_load(doubt_ns) < ns)
+		atomic_store(doubt_ns, ns);
 }
 
 uint64_t page_memory_layout(void)
@@ -250,7 +258,8 @@ void page_write_ends(struct page_memory *m, unsigned worker, uint32_t count, boo
 void page_write_in_doubt(struct page_memory *m)
 {
 	_Atomic int64_t *until_ns = &m->words->doubt_until_ns;
-	int64_t end_ns = clock_monotonic_ns() + m->words->doubt_ns, last_ns = atomic_load(until_ns);
+	int64_t end_ns = clock_monotonic_ns() + atomic_load(&m->words->doubt_ns),
+		last_ns = atomic_load(until_ns);
 	while (last_ns < end_ns && !atomic_compare_exchange_weak(until_ns, &last_ns, end_ns))
 		continue;
 }

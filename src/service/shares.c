@@ -211,8 +211,10 @@ struct share *shares_memory(struct shares *s, const char *store, const char *cac
 		if (share->kind == SHARE_MEMORY && !share->is_foreign && strcmp(share->name, store) == 0 &&
 		    strcmp(share->cache, cache) == 0 &&
 		    page_places(workers) <=
-			shares_memory_places(share) + page_places(0)) /* fewer spare ones do */
+			shares_memory_places(share) + page_places(0)) { /* fewer spare ones do */
+			page_memory_doubt(&share->pages, doubt_ms);
 			return use(share);
+		}
 	struct page_memory pages;
 	if (page_memory_open(&pages, page_places(workers), doubt_ms, err) != 0)
 		return NULL;
