@@ -33,11 +33,14 @@ static void print_versions(void)
 	puts(coding_library());
 }
 
-static int test(struct handover *from)
+/* For an upgrade it is going to be read once more. */
+static int test(const struct service_settings *settings, struct err *err)
 {
+	if (settings->from && service_check_again(settings->sources, err) != 0)
+		return -1;
 	puts("configuration OK");
-	if (from)
-		handover_accept(from, TODOD_VERSION);
+	if (settings->from)
+		handover_accept(settings->from, TODOD_VERSION);
 	return 0;
 }
 
@@ -47,7 +50,7 @@ static int check(enum config_action action, const struct service_settings *setti
 	struct service_names names = {.privileges = {.groups = NULL}};
 	int result = service_check(&names, settings->config, settings->sources, err);
 	if (result == 0)
-		result = action == CONFIG_TEST ? test(settings->from)
+		result = action == CONFIG_TEST ? test(settings, err)
 					       : (int)doctor_run(settings->config, settings->sources,
 								 &names.privileges, stdout);
 	privileges_release(&names.privileges);

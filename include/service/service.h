@@ -36,6 +36,9 @@ struct service_names {
 int service_check(struct service_names *names, const struct config *config,
 		  const struct config_sources *sources, struct err *err);
 
+/* Can the file be read more than once? What a pipe had is gone: it would be waited for, or found empty. Returns 0, or -1 and *err. */
+int service_check_again(const struct config_sources *sources, struct err *err);
+
 /* Runs until told to stop. Returns the exit code, or -1 and *err. Blocks all signals of the calling thread for good. */
 int service_run(const struct service_settings *settings, struct err *err);
 

@@ -90,6 +90,15 @@ int service_check(struct service_names *names, const struct config *config,
 	return check_store(config, sources, err) == 0 ? find_names(names, config, sources, err) : -1;
 }
 
+int service_check_again(const struct config_sources *sources, struct err *err)
+{
+	struct stat st;
+	if (!sources->file || stat(sources->file, &st) != 0 ||
+	    !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+		return 0;
+	return err_set(err, EXIT_CODE_CONFIG, "%.300s: a pipe cannot be read again", sources->file);
+}
+
 static int load(const struct service *s, struct config *config, struct config_sources *sources,
 		struct err *err)
 {
@@ -378,7 +387,8 @@ static int configure(struct service *s, struct blueprint *b, struct err *err)
 	s->is_begun = true;
 	b->in_force = is_first ? s->settings->config : &b->config;
 	b->in_force_sources = is_first ? s->settings->sources : &b->sources;
-	if (!is_first && load(s, &b->config, &b->sources, err) != 0)
+	if (!is_first && (service_check_again(s->settings->sources, err) != 0 ||
+			  load(s, &b->config, &b->sources, err) != 0))
 		return -1;
 	return service_check(&b->names, b->in_force, b->in_force_sources, err);
 }

@@ -201,6 +201,22 @@ def test_a_configuration_that_cannot_be_read_is_given_up(configured, directory):
     daemon.change()
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
+def test_a_configuration_from_a_pipe_is_not_read_again(todod, directory, number):
+    """It is empty by now, or waits for somebody to write: neither is a configuration, and the master must not wait."""
+    path = directory / "pipe"
+    os.mkfifo(path)
+    text = conf(directory, "127.0.0.1:0")
+    daemon = todod(arguments=["-c", str(path)], listen=None, workers=None, store=None, wait=False)
+    path.write_text(text)
+    daemon.wait_ready()
+    daemon.send(number)
+    path.write_text(text)  # who judges reads that
+    wait_until(lambda: daemon.lines(r" (reload|upgrade) failed: .*"), lambda: daemon.log)
+    assert daemon.lines(r"pipe: a pipe cannot be read again")
+    assert daemon.request("GET", "/index").status == 200
+
+
 def test_a_stop_during_a_reload(configured, directory):
     daemon = configured()
     for i in range(6):
