@@ -100,6 +100,8 @@ static void ask(struct master *m, int64_t now_ms)
 		attempt_fail(&m->upgrade, err.code, "%s", err.text);
 	else
 		attempt_await(&m->upgrade, spawn_program(s->program, s->argv, "-t", &m->probe), now_ms);
+	if (m->upgrade.judge <= 0)
+		handover_close(&m->probe);
 }
 
 void upgrade_judged(struct master *m, int status)

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -200,6 +201,24 @@ def test_a_program_that_cannot_take_over_does_not(configured, program, directory
     assert daemon.worker_pids() == workers
     wait_until(lambda: is_hit(daemon), "nothing is left of the attempt to hand over")
     daemon.configure(conf(directory, "127.0.0.1:0"))
+    daemon.change(signal.SIGUSR2)
+
+
+def test_nobody_can_be_forked_to_judge(configured):
+    daemon = configured()
+    frame = Frame(daemon)
+    strace = subprocess.Popen(["strace", "-p", str(daemon.master), "-o", "/dev/null", "-e", "inject=clone,clone3,fork:error=EAGAIN"],
+                              stderr=subprocess.PIPE, text=True)
+    try:
+        assert "attached" in strace.stderr.readline()
+        for number in (signal.SIGUSR2, signal.SIGUSR2, signal.SIGHUP):
+            daemon.change(number, result="failed")
+    finally:
+        strace.terminate()
+        strace.wait()
+        strace.stderr.close()
+    assert len(daemon.lines("failed: cannot fork: ")) == 3
+    frame.check()
     daemon.change(signal.SIGUSR2)
 
 
