@@ -124,7 +124,7 @@ int page_memory_adopt(struct page_memory *m, int fd, size_t size, const int *bel
 		      const struct uuid *machine, struct err *err)
 {
 	*m = (struct page_memory){.worker_count = worker_count, .machine = *machine};
-	if (worker_count > PAGE_WORKERS_MAX || size != sizeof(struct page_words))
+	if (worker_count < 1 || worker_count > PAGE_WORKERS_MAX || size != sizeof(struct page_words))
 		return err_set(err, EXIT_CODE_OS, "the first page's memory is of another layout");
 	if (shm_open_fd(&m->shm, fd, size, err) != 0)
 		return -1;

@@ -144,13 +144,23 @@ const char *handover_accepted(struct handover *h)
 
 /* ---- the new program */
 
+static bool has_fd(const struct handover *h, int fd)
+{
+	for (size_t i = 0; i < h->fd_count; i++)
+		if (h->fds[i] == fd)
+			return true;
+	return false;
+}
+
+/* Each once: what somebody has taken is not closed behind him. */
 static void read_fds(struct handover *h)
 {
 	for (size_t i = 0; i < h->line_count; i++) {
 		const char *at = handover_line(h, i, "fds");
 		int fd, len;
 		while (at && sscanf(at, "%d%n", &fd, &len) == 1) {
-			(void)handover_fd(h, fd);
+			if (!has_fd(h, fd))
+				(void)handover_fd(h, fd);
 			at += len;
 		}
 	}
@@ -163,6 +173,8 @@ static int receive(struct handover *h, const char *number, struct err *err)
 		return err_set(err, EXIT_CODE_INTERNAL, "%s names no descriptor", variable);
 	if (slurp(h, err) != 0)
 		return -1;
+	if (h->text.len == 0 || strlen(h->text.data) != h->text.len || h->text.data[h->text.len - 1] != '\n')
+		return err_set(err, EXIT_CODE_INTERNAL, "what was handed over is not whole");
 	split_lines(h);
 	const char *first = h->line_count > 0 ? handover_line(h, 0, "todod") : NULL;
 	if (!first || sscanf(first, "%d", &format) != 1 || format != HANDOVER_FORMAT)

@@ -197,20 +197,31 @@ static int adopt_generation(struct master *m, struct handover *h, size_t i, stru
 	return 0;
 }
 
+/* Any other number is somebody else's: it would be signalled, and waited for in vain. */
+static bool is_child(pid_t pid)
+{
+	siginfo_t info;
+	return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
 static void adopt_child(struct master *m, const struct handover *h, size_t i, bool knows_slots)
 {
 	int pid, slot, index, duty, at = 0;
 	unsigned number;
 	int64_t forked_ms, kill_ms;
 	const char *line = handover_line(h, i, "child");
-	if (!line || sscanf(line, "%d %u %d %d %d %" SCNd64 " %" SCNd64 " %n", &pid, &number, &slot, &index,
-			    &duty, &forked_ms, &kill_ms, &at) != 7)
+	if (!line ||
+	    sscanf(line, "%d %u %d %d %d %" SCNd64 " %" SCNd64 " %n", &pid, &number, &slot, &index, &duty,
+		   &forked_ms, &kill_ms, &at) != 7 ||
+	    !is_child(pid))
 		return;
 	for (struct generation *g = m->generations; g; g = g->next)
 		for (size_t k = 0; g->number == number && k < g->plan.kind_count; k++) {
-			if (strcmp(g->plan.kinds[k].name, line + at) != 0)
+			const struct process_kind *kind = &g->plan.kinds[k];
+			bool has_place = index >= 0 && (kind->places == 0 || (unsigned)index < kind->places);
+			if (strcmp(kind->name, line + at) != 0 || !has_place)
 				continue;
-			struct child *c = child_new(m, g, &g->plan.kinds[k]);
+			struct child *c = child_new(m, g, kind);
 			c->duty = duty == CHILD_LEAVES ? CHILD_LEAVES : CHILD_SERVES;
 			c->forked_ms = forked_ms;
 			c->kill_ms = kill_ms;

@@ -348,10 +348,10 @@ static int adopt_claim(struct shares *s, struct handover *h, const char *line, s
 {
 	unsigned number;
 	int fd;
-	int found = sscanf(line, "%u %d", &number, &fd);
-	if (found != 2)
+	int found = sscanf(line, "%u %d", &number, &fd); /* -1: its store needs none */
+	if (found != 2 || (fd != -1 && (fd = handover_take(h, fd)) < 0))
 		return err_set(err, EXIT_CODE_INTERNAL, "a claim was not handed over: %s", line);
-	add(s, SHARE_CLAIM, number, find_fact(h, "claim-store", number))->claim = handover_take(h, fd);
+	add(s, SHARE_CLAIM, number, find_fact(h, "claim-store", number))->claim = fd;
 	return 0;
 }
 
@@ -378,20 +378,34 @@ static size_t read_bells(const char *at, int bells[SHARES_BELLS_MAX])
 	return count;
 }
 
+static bool take_all(struct handover *h, const int *fds, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (handover_take(h, fds[i]) < 0) {
+			while (i-- > 0)
+				close(fds[i]);
+			return false;
+		}
+	return true;
+}
+
+/* fds: of the memory, and of its bells. */
 static bool adopt_pages(struct share *share, struct handover *h, int fd, size_t size, unsigned worker_count,
 			const char *machine)
 {
-	static int bells[SHARES_BELLS_MAX];
+	static int fds[1 + SHARES_BELLS_MAX];
 	struct uuid id;
 	struct err err;
-	size_t count = read_bells(find_fact(h, "memory-bells", share->number), bells);
-	if (count != (size_t)worker_count + 1 || uuid_from_text(&id, slice_of(machine)) != 0 ||
-	    page_memory_adopt(&share->pages, fd, size, bells, worker_count, &id, &err) != 0)
+	size_t count = 1 + read_bells(find_fact(h, "memory-bells", share->number), fds + 1);
+	fds[0] = fd;
+	if (count != (size_t)worker_count + 2 || uuid_from_text(&id, slice_of(machine)) != 0 ||
+	    !take_all(h, fds, count))
 		return false;
-	(void)handover_take(h, fd);
+	if (page_memory_adopt(&share->pages, fd, size, fds + 1, worker_count, &id, &err) == 0)
+		return true;
 	for (size_t i = 0; i < count; i++)
-		(void)handover_take(h, bells[i]);
-	return true;
+		close(fds[i]);
+	return false;
 }
 
 static int adopt_memory(struct shares *s, struct handover *h, const char *line, struct err *err)

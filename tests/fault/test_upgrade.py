@@ -222,6 +222,33 @@ def test_nobody_can_be_forked_to_judge(configured):
     daemon.change(signal.SIGUSR2)
 
 
+# What no todod hands over, and whether the new one can go on with what is left.
+HOSTILE = {
+    "a process of others": (r're.sub(rb"(?m)^child \d+ (.*worker)$", rb"child {bystander} \1", text, 1)', True),
+    "a place that is none": (r're.sub(rb"(?m)^(child \d+ \d+ \d+) \d+ (.*worker)$", rb"\1 99999 \2", text)', True),
+    "a bell that stays behind": (r're.sub(rb"(?m)^(fds .*) \d+( \d+ \d+ \d+)$", rb"\1\2", text)', True),
+    "a claim that stays behind": (r're.sub(rb"(?m)^(claim \d+) \d+$", rb"\1 999", text)', False),
+    "half of it": ("text[:len(text) // 2]", False),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_what_is_handed_over_is_not_trusted(configured, program, what):
+    """It is too late to stay with the old one: what cannot be used is left, or all ends, and nobody is left behind."""
+    expression, goes_on = HOSTILE[what]
+    daemon = configured(program=program.path, deaths=True)
+    with subprocess.Popen(["sleep", "100"]) as bystander:
+        program(TAMPERING.format("if not is_asked: text = " + expression.format(bystander=bystander.pid)))
+        daemon.send(signal.SIGUSR2)
+        if goes_on:
+            wait_until(lambda: daemon.changes("upgrade", "serves") == 1, lambda: daemon.log)
+            daemon.post("x")
+            daemon.send(signal.SIGTERM)
+        assert daemon.wait_exit() == (0 if goes_on else 70)
+        assert bystander.poll() is None
+        bystander.kill()
+
+
 def test_a_program_that_hangs_is_not_waited_for(configured, program):
     daemon = configured(program=program.path)
     program("#!/bin/sh\nexec sleep 60\n")

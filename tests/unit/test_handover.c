@@ -120,6 +120,26 @@ static void test_who_is_asked_answers(void **state)
 	handover_close(&asked);
 }
 
+static void test_a_descriptor_is_handed_over_once(void **state)
+{
+	(void)state;
+	struct handover sent, got;
+	struct err err;
+	int fd = open_some();
+	assert_int_equal(handover_open(&sent, &err), 0);
+	(void)handover_fd(&sent, fd);
+	(void)handover_fd(&sent, fd);
+	assert_int_equal(handover_write(&sent, true, &err), 0);
+	pass(&sent);
+	assert_int_equal(handover_receive(&got, &err), 1);
+	assert_int_equal(handover_take(&got, fd), fd);
+	assert_int_equal(handover_take(&got, fd), -1);
+	handover_close(&got);
+	assert_true(fcntl(fd, F_GETFD) >= 0);
+	handover_close(&sent);
+	close(fd);
+}
+
 static void expect_refused(const char *text)
 {
 	struct handover h;
@@ -146,8 +166,8 @@ static void expect_refused(const char *text)
 static void test_what_cannot_be_read_is_refused(void **state)
 {
 	(void)state;
-	static const char *const texts[] = {"",          "todod",     "todod 1", "todod 2\n",
-					    "todod x\n", "other 1\n", NULL};
+	static const char *const texts[] = {"",          "todod",     "todod 1",          "todod 2\n",
+					    "todod x\n", "other 1\n", "todod 1\nfds 3 1", NULL};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		expect_refused(texts[i]);
 }
@@ -159,6 +179,7 @@ int main(void)
 	    cmocka_unit_test(test_all_of_it_arrives),
 	    cmocka_unit_test(test_an_exec_that_fails),
 	    cmocka_unit_test(test_who_is_asked_answers),
+	    cmocka_unit_test(test_a_descriptor_is_handed_over_once),
 	    cmocka_unit_test(test_what_cannot_be_read_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

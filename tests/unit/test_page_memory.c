@@ -368,6 +368,7 @@ static void test_another_program_takes_over(void **state)
 	assert_int_equal(page_memory_adopt(&other, fd, m->shm.size - 1, bells, m->worker_count, &m->machine,
 					   &err),
 			 -1);
+	assert_int_equal(page_memory_adopt(&other, fd, m->shm.size, bells, 0, &m->machine, &err), -1);
 	assert_int_equal(page_memory_adopt(&other, m->bells[0], m->shm.size, bells, m->worker_count,
 					   &m->machine, &err),
 			 -1);
