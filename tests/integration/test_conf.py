@@ -1,5 +1,6 @@
 """What stands in conf/, as it is installed: units, manuals, and the files for nginx, supervisor and logrotate, each with the real
 program that reads it."""
+import collections
 import http.client
 import os
 import pwd
@@ -390,6 +391,30 @@ def test_behind_nginx(todod, directory, behind_nginx):
     # All of it went over the connection that nginx keeps; the large body may have cost one.
     daemon.stop()
     assert 1 <= len(daemon.lines(closed)) - before <= 2, daemon.log[-3000:]
+
+
+def test_no_502_while_todod_reloads_and_upgrades(todod, directory, behind_nginx):
+    """Posts, which nginx does not send twice: each connection that todod closed at the wrong moment would show."""
+    os.chmod(directory, 0o755)
+    daemon = todod(listen=["127.0.0.1:0", f"unix:{directory}/todod.sock"])
+    nginx, stopping, statuses = behind_nginx(f"{directory}/todod.sock"), threading.Event(), collections.Counter()
+
+    def post():
+        client = nginx.connect()
+        while not stopping.is_set():
+            response, _ = nginx.ask(client, "POST", "/todo", "content=todo", Content_Type="application/x-www-form-urlencoded")
+            statuses[response.status] += 1
+    threads = [threading.Thread(target=post) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for number in range(1, 13):
+        daemon.send(signal.SIGUSR2 if number % 3 == 0 else signal.SIGHUP)
+        wait_until(lambda: len(daemon.lines(r"generation \d+ serves, generation \d+ drains")) == number, lambda: daemon.log[-3000:])
+    stopping.set()
+    for thread in threads:
+        thread.join(30)
+    assert set(statuses) == {200} and statuses[200] > 100, statuses
+    assert "error" not in (directory / "error.log").read_text()
 
 
 def test_what_nginx_says_of_the_client(directory, behind_nginx):
