@@ -224,13 +224,16 @@ def mongodb(directory, names):
     server = Mongod(mongod_program(), directory / "mongod")
     concern = "w=majority&journal=true"
     try:
-        with todod(directory / "todod", store=server.uri("todo", concern), workers=None) as daemon:
+        with (todod(directory / "todod", store=server.uri("todo", concern), workers=None) as daemon,
+              todod(directory / "cores", store=server.uri("cores", concern), workers=CORES) as cores):
             if names & {"page-mongodb", "pages-mongodb"}:
                 fill(daemon)
             url = daemon.url + "/todo"
 
             def page(seconds):
                 return baseline("mongo_baseline", "page", server.uri("todo", concern), 10, seconds=seconds)
+
+            many = "libmongoc `insert_many`, 5 threads × 20 rows"
 
             def inserts(seconds):
                 return baseline("mongo_baseline", "insert", server.uri("baseline", concern), 5, seconds=seconds)
@@ -243,11 +246,14 @@ def mongodb(directory, names):
                     "`GET /todo?start=N`, N random in 1–1,000", "the same", "≥ 0.7",
                     lambda seconds: wrk(url, "random", seconds), page),
                 "post-mongodb": Row(
-                    "POST on MongoDB, journaled", "libmongoc `insert_many`, 5 threads × 20 rows", "≥ 0.4, p99 < 30 ms",
+                    "POST on MongoDB, journaled", many, "≥ 0.4, p99 < 30 ms",
                     lambda seconds: wrk(url, "post", seconds),
                     inserts),
+                "post-mongodb-cores": Row(
+                    "POST on MongoDB, journaled; `workers` = cores", many, "≥ 0.4, p99 < 30 ms",
+                    lambda seconds: wrk(cores.url + "/todo", "post", seconds), inserts),
                 **{f"post-mongodb-{n}": Row(
-                    f"the same, {n:,} connections", "the same", "–",
+                    f"POST on MongoDB, {n:,} connection{'s' * (n > 1)}", many, "–",
                     lambda seconds, n=n: wrk(url, "post", seconds, n), inserts) for n in (1, 1000)},
             }
     finally:
@@ -261,10 +267,10 @@ def sqlite(directory, names):
 
         def rows(seconds):
             return baseline("sqlite_baseline", directory / "baseline.db", 5, 16, seconds=seconds)
-        posts = "POST on SQLite, FULL", "16 rows a transaction, 5 processes, same lock", "≥ 0.4, p99 < 30 ms"
-        scene = {"post-sqlite": Row(*posts, lambda seconds: wrk(url, "post", seconds), rows)}
+        sixteen = "16 rows a transaction, 5 processes, same lock"
+        scene = {"post-sqlite": Row("POST on SQLite, FULL", sixteen, "≥ 0.4, p99 < 30 ms", lambda seconds: wrk(url, "post", seconds), rows)}
         for n in 1, 1000:
-            scene[f"post-sqlite-{n}"] = Row(f"the same, {n:,} connections", "the same", "–",
+            scene[f"post-sqlite-{n}"] = Row(f"POST on SQLite, {n:,} connection{'s' * (n > 1)}", sixteen, "–",
                                             lambda seconds, n=n: wrk(url, "post", seconds, n), rows)
         if "page-sqlite" in names:
             fill(daemon)
@@ -311,18 +317,20 @@ def cached(directory, _):
             return lambda seconds: wrk(url + "/todo", what, seconds, connections)
 
         what = f"`GET /todo`, cached, {len(body):,} bytes"
+        bare_cores = "a bare epoll loop of as many processes, same bytes"
+        bare_default = f"a bare epoll loop of {CORES} processes, same bytes"
         yield {
-            "cached": Row(f"{what}; `workers` = cores", "a bare epoll loop of as many processes, same bytes",
+            "cached": Row(f"{what}; `workers` = cores", bare_cores,
                           "≥ 0.95", get(cores.url), get(bare)),
-            "cached-1": Row("the same, 1 connection", "the same", "–", get(cores.url, connections=1),
+            "cached-1": Row(f"{what}; `workers` = cores, 1 connection", bare_cores, "–", get(cores.url, connections=1),
                             get(bare, connections=1)),
-            "cached-1000": Row("the same, 1,000 connections", "the same", "≥ 0.75, p99 < 40 ms, no error",
+            "cached-1000": Row(f"{what}; `workers` = cores, 1,000 connections", bare_cores, "≥ 0.75, p99 < 40 ms, no error",
                                get(cores.url, connections=1000), get(bare, connections=1000)),
-            "pipelined": Row("the same, 100 connections, 16 requests at a time", "todod, one request at a time", "≥ 5",
+            "pipelined": Row(f"{what}; `workers` = cores, 16 requests at a time", "todod, one request at a time", "≥ 5",
                              get(cores.url, "pipeline"), get(cores.url)),
-            "cached-default": Row(f"{what}; default `workers`", f"a bare epoll loop of {CORES} processes, same bytes",
+            "cached-default": Row(f"{what}; default `workers`", bare_default,
                                   "≥ 0.82", get(default.url), get(bare)),
-            "cached-default-1000": Row("the same, 1,000 connections", "the same", "≥ 0.75, p99 < 40 ms, no error",
+            "cached-default-1000": Row(f"{what}; default `workers`, 1,000 connections", bare_default, "≥ 0.75, p99 < 40 ms, no error",
                                        get(default.url, connections=1000), get(bare, connections=1000)),
             "cached-nginx": Row(f"{what}; `workers` = cores", f"nginx, {CORES} workers, same body, a file: {NGINX_STOCK}",
                                 "≥ 1.25", get(cores.url), get(stock)),
@@ -375,7 +383,7 @@ def mixed_local(directory, _):
 
 
 # In the order of measuring, pages before posts: the list is not to grow meanwhile.
-SCENES = [(mongodb, ["page-mongodb", "pages-mongodb", "post-mongodb", "post-mongodb-1", "post-mongodb-1000"]),
+SCENES = [(mongodb, ["page-mongodb", "pages-mongodb", "post-mongodb", "post-mongodb-cores", "post-mongodb-1", "post-mongodb-1000"]),
           (sqlite, ["page-sqlite", "post-sqlite", "post-sqlite-1", "post-sqlite-1000"]), (healthz, ["healthz"]),
           (cached, ["cached", "cached-1", "cached-1000", "pipelined", "cached-default", "cached-default-1000",
                     "cached-nginx", "cached-nginx-tuned"]),
