@@ -106,6 +106,9 @@ struct master_ops {
 	 * left open. */
 	int (*plan)(void *arg, struct master_plan *plan, const struct master_plan *present, struct err *err);
 
+	/* The generation serves from here on: what is not of one generation alone becomes as it wants it. */
+	void (*take_over)(void *arg, const struct master_plan *plan);
+
 	/* The generation accepts no more: listeners that no other plan has are closed. May be called again. */
 	void (*stop_listening)(void *arg, struct master_plan *plan);
 

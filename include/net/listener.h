@@ -39,6 +39,9 @@ struct listener {
 int listener_open(struct listener *l, const char *host, const char *port, const char *path,
 		  const struct listener_rights *rights, struct err *err);
 
+/* The file of a unix socket that was made here gets other rights; -1 leaves the owner, or the group, as it is. Returns 0, or -1 and *err. */
+int listener_set_rights(const struct listener *l, const struct listener_rights *rights, struct err *err);
+
 /* Takes over a listening stream socket that somebody else has made, of any family; its file, where it has one,
  * stays theirs. Returns 0, or -1 and *err (EXIT_CODE_CONFIG): then the descriptor is as it was. */
 int listener_adopt(struct listener *l, int fd, struct err *err);

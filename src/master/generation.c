@@ -227,6 +227,7 @@ static void take_over(struct master *m, struct generation *g, int64_t now_ms)
 	g->state = GENERATION_SERVES;
 	m->booting = NULL;
 	inherit(m, g, old, now_ms);
+	m->settings->ops->take_over(m->settings->arg, &g->plan);
 	attempt_succeed(g->attempt);
 	generation_drain(m, old, now_ms);
 	m->serving = g;

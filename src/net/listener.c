@@ -120,6 +120,27 @@ static int own_file(struct listener *l, const char *path, const struct listener_
 	return result;
 }
 
+/* Likewise: proc(5) leads to the very file that is open. */
+static int change_file(const struct listener *l, const struct listener_rights *rights)
+{
+	struct stat st;
+	char name[32];
+	int fd = open(l->path, O_PATH | O_NOFOLLOW | O_CLOEXEC), result = -1;
+	if (fd < 0)
+		return -1;
+	(void)snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st) != 0 || st.st_dev != l->device || st.st_ino != l->inode)
+		errno = ENOENT; /* ours is gone */
+	else
+		result = fchownat(fd, "", rights->uid, rights->gid, AT_EMPTY_PATH) == 0
+			     ? chmod(name, rights->mode)
+			     : -1;
+	int saved_errno = errno;
+	close(fd);
+	errno = saved_errno;
+	return result;
+}
+
 /* The file is made with the mode of the socket, less the umask: there is no moment in which it has another. */
 static int bind_with_mode(const struct listener *l, const struct sockaddr_un *address, mode_t mode)
 {
@@ -261,6 +282,14 @@ int listener_adopt(struct listener *l, int fd, struct err *err)
 	l->fd = fd;
 	name_bound_address(l);
 	return 0;
+}
+
+int listener_set_rights(const struct listener *l, const struct listener_rights *rights, struct err *err)
+{
+	if (!l->path[0] || change_file(l, rights) == 0)
+		return 0;
+	return err_set(err, EXIT_CODE_NO_PERMISSION, "cannot set the rights of %s: %s", l->name,
+		       strerror(errno));
 }
 
 void listener_close(struct listener *l, bool unlink_file)

@@ -174,6 +174,15 @@ static void fill_kinds(struct master_plan *plan, struct blueprint *b, uint32_t w
 
 /* ---- plans */
 
+/* A socket that stays had the rights that the plan before asked for; should this one never have served, it would have kept them. */
+static void take_over(void *arg, const struct master_plan *plan)
+{
+	const struct blueprint *b = plan->own;
+	(void)arg;
+	for (size_t i = 0; i < b->address_count; i++)
+		shares_set_rights(b->addresses[i], &b->names.rights);
+}
+
 static void stop_listening(void *arg, struct master_plan *plan)
 {
 	struct service *s = arg;
@@ -548,6 +557,7 @@ int service_run(const struct service_settings *settings, struct err *err)
 	static const struct master_ops ops = {
 	    .prove = prove,
 	    .plan = make_plan,
+	    .take_over = take_over,
 	    .stop_listening = stop_listening,
 	    .release = release,
 	    .reopen = reopen,

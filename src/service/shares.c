@@ -96,7 +96,31 @@ struct share *shares_address(struct shares *s, const char *text, bool is_admin,
 	struct share *share = add(s, SHARE_ADDRESS, s->last_number + 1, text);
 	share->listener = listener;
 	share->is_admin = is_admin;
+	share->rights = *rights;
 	return share;
+}
+
+/* Nobody's any more: as the process creates a file. */
+static struct listener_rights fill_in(const struct listener_rights *rights, const struct listener_rights *old)
+{
+	struct listener_rights all = *rights;
+	if (all.uid == (uid_t)-1 && old->uid != (uid_t)-1)
+		all.uid = geteuid();
+	if (all.gid == (gid_t)-1 && old->gid != (gid_t)-1)
+		all.gid = getegid();
+	return all;
+}
+
+void shares_set_rights(struct share *address, const struct listener_rights *rights)
+{
+	struct listener_rights *old = &address->rights, all = fill_in(rights, old);
+	struct err err;
+	if (old->mode == rights->mode && old->uid == rights->uid && old->gid == rights->gid)
+		return;
+	if (listener_set_rights(&address->listener, &all, &err) == 0)
+		*old = *rights;
+	else
+		log_warn("%s", err.text);
 }
 
 struct share *shares_control(struct shares *s, const char *path, struct err *err)
@@ -253,6 +277,8 @@ static void hand_over_address(const struct share *share, struct handover *h)
 	handover_add(h, "address %u %d %" PRIu64 " %" PRIu64 " %d %d %d", share->number,
 		     handover_fd(h, l->fd), (uint64_t)l->device, (uint64_t)l->inode, share->is_passed,
 		     share->is_control, share->is_admin);
+	handover_add(h, "address-rights %u %o %d %d", share->number, share->rights.mode,
+		     (int)share->rights.uid, (int)share->rights.gid);
 	handover_add(h, "address-text %u %s", share->number, share->name);
 	handover_add(h, "address-name %u %s", share->number, l->name);
 	handover_add(h, "address-path %u %s", share->number, l->path);
@@ -326,6 +352,8 @@ static int adopt_address(struct shares *s, struct handover *h, const char *line,
 {
 	unsigned number;
 	int fd, is_passed, is_control, is_admin = 0; /* older programs do not say the last */
+	int uid, gid;
+	unsigned mode;
 	uint64_t device, inode;
 	int found = sscanf(line, "%u %d %" SCNu64 " %" SCNu64 " %d %d %d", &number, &fd, &device, &inode,
 			   &is_passed, &is_control, &is_admin);
@@ -336,6 +364,8 @@ static int adopt_address(struct shares *s, struct handover *h, const char *line,
 	share->is_passed = is_passed != 0;
 	share->is_control = is_control != 0;
 	share->is_admin = is_admin != 0;
+	if (sscanf(find_fact(h, "address-rights", number), "%o %d %d", &mode, &uid, &gid) == 3)
+		share->rights = (struct listener_rights){mode, (uid_t)uid, (gid_t)gid};
 	l->fd = fd;
 	l->device = (dev_t)device;
 	l->inode = (ino_t)inode;

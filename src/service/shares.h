@@ -23,7 +23,8 @@ struct share {
 
 	/* SHARE_ADDRESS */
 	struct listener listener;
-	bool is_passed; /* by a service manager */
+	struct listener_rights rights; /* that its file has */
+	bool is_passed;                /* by a service manager */
 	/* Whose it is it stays, though the address were the same: who waits in its queue expects them. */
 	bool is_admin;   /* operators', by HTTP */
 	bool is_control; /* the control socket */
@@ -52,6 +53,10 @@ struct shares {
 struct share *shares_address(struct shares *s, const char *text, bool is_admin,
 			     const struct listener_rights *rights, const struct share *const *taken,
 			     size_t taken_count, struct err *err);
+
+/* Of an address that another configuration has opened: what it asked for does not hold any more. What cannot be changed is said in the
+ * log. */
+void shares_set_rights(struct share *address, const struct listener_rights *rights);
 struct share *shares_control(struct shares *s, const char *path, struct err *err);
 struct share *shares_pidfile(struct shares *s, const char *path, struct err *err);
 struct share *shares_claim(struct shares *s, const char *store, struct err *err);

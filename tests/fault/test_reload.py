@@ -1,9 +1,11 @@
 """SIGHUP, SIGTTIN and SIGTTOU, recycling: processes change under load, and no client sees it."""
 import contextlib
+import grp
 import os
 import random
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -249,6 +251,33 @@ def test_addresses_come_and_go(configured, directory):
             daemon.wait_settled(WORKERS)
     assert not readers.wrong and not wrk.errors, (readers.wrong[:3], wrk.errors)
     frame.check()
+
+
+def test_a_socket_that_stays_gets_other_rights(configured, directory):
+    """Once they are in force, and not by a configuration that never is."""
+    path = directory / "socket"
+    daemon = configured(f"unix:{path}", unix_mode="0600")
+
+    def rights():
+        found = path.stat()
+        return stat.S_IMODE(found.st_mode), found.st_gid
+    inode, own = path.stat().st_ino, os.getegid()
+    assert rights() == (0o600, own)
+    bad = conf(directory, f"unix:{path}", unix_mode="0666").replace(f"sqlite:{directory}/todo.db", f"sqlite:{directory}/none.db")
+    (directory / "none.db").write_bytes(b"this is no database at all\n" * 100)
+    daemon.configure(bad)
+    daemon.change(result="failed")
+    assert rights() == (0o600, own)
+    other = grp.getgrgid(os.getgroups()[-1] if os.geteuid() else 1)
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        daemon.configure(conf(directory, f"unix:{path}", unix_mode="0660", unix_group=other.gr_name))
+        daemon.change(number)
+        wait_until(lambda: rights() == (0o660, other.gr_gid), lambda: f"{rights()}\n{daemon.log}")
+        daemon.configure(conf(directory, f"unix:{path}"))
+        daemon.change(number)
+        wait_until(lambda: rights() == (0o666, own), lambda: f"{rights()}\n{daemon.log}")
+        assert path.stat().st_ino == inode
+    daemon.wait_settled(WORKERS)
 
 
 # ---- what else may change -----------------------------------------------------------------------------------------
