@@ -129,6 +129,9 @@ void page_write_ends(struct page_memory *m, unsigned worker, uint32_t count, boo
 /* The store has not said what became of a write: called before page_write_ends. */
 void page_write_in_doubt(struct page_memory *m);
 
+/* Somebody who knows nothing of this memory may write until then (CLOCK_MONOTONIC). */
+void page_distrust_until(struct page_memory *m, int64_t end_ns);
+
 /* In the master, after it has reaped worker i and before it makes another: whatever that was writing is in
  * doubt, the generation moves, the keeper is rung to invalidate. */
 void page_reap_worker(struct page_memory *m, unsigned worker);

@@ -120,6 +120,11 @@ int store_check(const char *uri, struct err *err);
  * store needs none, or -1 and *err. */
 int store_claim(const char *uri, struct err *err);
 
+/* Its file says that somebody holds it, until that ends well. The first, right after store_claim, returns whether whoever held it last was
+ * killed: processes of his may be writing still. */
+bool store_claim_begins(int claim);
+void store_claim_ends(int claim);
+
 /* For how long a write may still land after its process has died, or was left without an answer: in a server
  * that goes on without its client. 0: not at all. The URI has been checked. */
 uint32_t store_doubt_ms(const struct store_settings *settings);

@@ -255,13 +255,17 @@ void page_write_ends(struct page_memory *m, unsigned worker, uint32_t count, boo
 	atomic_fetch_sub(&m->words->writing[worker], count);
 }
 
-void page_write_in_doubt(struct page_memory *m)
+void page_distrust_until(struct page_memory *m, int64_t end_ns)
 {
 	_Atomic int64_t *until_ns = &m->words->doubt_until_ns;
-	int64_t end_ns = clock_monotonic_ns() + atomic_load(&m->words->doubt_ns),
-		last_ns = atomic_load(until_ns);
+	int64_t last_ns = atomic_load(until_ns);
 	while (last_ns < end_ns && !atomic_compare_exchange_weak(until_ns, &last_ns, end_ns))
 		continue;
+}
+
+void page_write_in_doubt(struct page_memory *m)
+{
+	page_distrust_until(m, clock_monotonic_ns() + atomic_load(&m->words->doubt_ns));
 }
 
 void page_reap_worker(struct page_memory *m, unsigned worker)

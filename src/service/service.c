@@ -346,6 +346,7 @@ static int open_shares(struct service *s, struct blueprint *b, bool is_first, st
 				  store_doubt_ms(&store), err);
 	if (!b->memory)
 		return -1;
+	page_distrust_until(&b->memory->pages, b->claim->orphans_until_ns);
 	shares_set_rivals(&s->shares);
 	if (open_limits(s, b, err) != 0 || open_addresses(s, b, is_first, err) != 0)
 		return -1;

@@ -1,6 +1,7 @@
 #include "service/shares.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "net/activation.h"
@@ -12,7 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SHARES_BELLS_MAX = PAGE_PLACES_MAX + 2 };
+enum {
+	SHARES_BELLS_MAX = PAGE_PLACES_MAX + 2,
+	SHARES_ORPHANS_S = 7, /* WORKER_ORPHAN_DRAIN_MS, and time to leave */
+};
 
 static struct share *add(struct shares *s, enum share_kind kind, unsigned number, const char *name)
 {
@@ -43,8 +47,12 @@ static void free_share(struct shares *s, struct share *share)
 	*at = share->next;
 	if (share->kind == SHARE_ADDRESS)
 		listener_close(&share->listener, true);
-	if (share->claim >= 0)
+	if (share->claim >= 0) {
+		/* Who comes next has to know of them as well. */
+		if (clock_monotonic_ns() >= share->orphans_until_ns)
+			store_claim_ends(share->claim);
 		close(share->claim);
+	}
 	if (share->kind == SHARE_PIDFILE)
 		pidfile_close(&share->pidfile);
 	if (share->kind == SHARE_MEMORY && !share->is_foreign)
@@ -192,6 +200,12 @@ struct share *shares_claim(struct shares *s, const char *store, struct err *err)
 		return NULL;
 	struct share *share = add(s, SHARE_CLAIM, s->last_number + 1, store);
 	share->claim = claim >= 0 ? claim : -1;
+	if (claim >= 0 && store_claim_begins(claim)) {
+		log_info(
+		    "the last todod here did not come to its end: first pages come from the store for %d s",
+		    SHARES_ORPHANS_S);
+		share->orphans_until_ns = clock_monotonic_ns() + SHARES_ORPHANS_S * INT64_C(1000000000);
+	}
 	return share;
 }
 

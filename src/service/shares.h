@@ -35,6 +35,8 @@ struct share {
 	    rate_limit; /* SHARE_RATE_LIMIT; does not cross an upgrade: there it begins anew, and so does a census */
 
 	int claim; /* SHARE_CLAIM: -1: this store needs none */
+	int64_t
+	    orphans_until_ns; /* workers whose master was killed may write to it until then; 0: there are none */
 
 	/* SHARE_MEMORY */
 	char *cache; /* owned */

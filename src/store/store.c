@@ -1,9 +1,13 @@
 #include "store/store.h"
 
+#include "base/log.h"
 #include "store/driver.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const struct store_ops *const drivers[] = {&sqlite_ops, &mongo_ops};
 
@@ -41,6 +45,21 @@ int store_claim(const char *uri, struct err *err)
 {
 	const struct store_ops *ops = find(uri, err);
 	return ops ? ops->claim(uri, err) : -1;
+}
+
+bool store_claim_begins(int claim)
+{
+	struct stat st;
+	bool is_left = fstat(claim, &st) == 0 && st.st_size > 0;
+	if (!is_left && pwrite(claim, "\n", 1, 0) != 1)
+		log_warn("a claim cannot be written down: %s", strerror(errno));
+	return is_left;
+}
+
+void store_claim_ends(int claim)
+{
+	if (ftruncate(claim, 0) != 0)
+		log_warn("a claim cannot be given back: %s", strerror(errno));
 }
 
 int store_setup(const struct store_settings *settings, struct err *err)

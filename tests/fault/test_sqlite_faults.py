@@ -68,6 +68,26 @@ def test_only_the_master_killed_loses_nothing(todod, directory, counted):
     counted(judge(load, daemon.walk()))
 
 
+def test_what_an_orphan_has_written_is_shown_by_the_next(todod, directory):
+    """It answers who was connected when its master was killed, and the next daemon has a page in memory that it knows nothing of."""
+    database, distrusts = f"sqlite:{directory}/todo.db", "the last todod here did not come to its end"
+    killed = todod(store=database, deaths=True)
+    killed.post("first")
+    with killed.connect() as connection:
+        connection.request("GET", "/index")
+        killed.process.kill()
+        killed.process.wait()
+        following = todod(store=database)
+        assert following.lines(distrusts)
+        for _ in range(3):
+            assert [todo["content"] for todo in following.request("GET", "/todo").data] == ["first"]
+        assert connection.request("POST", "/todo", {"content": "second"}).status == 200
+        assert [todo["content"] for todo in following.request("GET", "/todo").data] == ["second", "first"]
+    assert not killed.lines(distrusts)
+    assert following.stop() == 0
+    assert todod(store=database).lines(distrusts), "it may be there still"
+
+
 def test_a_full_disk_is_507_and_reads_go_on(todod, directory):
     """In a mount namespace of its own, on a file system of 3 MB."""
     mount, prefix = small_disk(directory)

@@ -219,6 +219,21 @@ static void a_claim_is_exclusive(void **state)
 	close(fd);
 }
 
+static void a_claim_that_was_left_is_told_from_one_that_has_ended(void **state)
+{
+	(void)state;
+	struct err err;
+	static const bool is_left[] = {false, true, true, false};
+	for (size_t i = 0; i < sizeof(is_left) / sizeof(is_left[0]); i++) {
+		int fd = store_claim(dir.uri, &err);
+		assert_true(fd >= 0);
+		assert_int_equal(store_claim_begins(fd), is_left[i]);
+		if (i >= 2)
+			store_claim_ends(fd);
+		close(fd);
+	}
+}
+
 static void a_claim_makes_directories(void **state)
 {
 	(void)state;
@@ -994,6 +1009,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    CASE(uris_that_are_wrong),
 	    CASE(a_claim_is_exclusive),
+	    CASE(a_claim_that_was_left_is_told_from_one_that_has_ended),
 	    CASE(a_claim_makes_directories),
 	    CASE(places_where_nothing_can_be_made),
 	    CASE(a_directory_without_permission),
