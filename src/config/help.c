@@ -13,9 +13,9 @@ const struct config_term config_examples[] = {
 	{"todod", "serve 127.0.0.1:8080 from a SQLite file"},
 	{"todod --listen 0.0.0.0:80 --store sqlite:/srv/todo/todod.db", ""},
 	{"todod --listen '[::1]:8080' --listen unix:/run/todod.sock --workers 4", ""},
-	{"todod -c /etc/todod.conf -t", "check the configuration and stop"},
-	{"todod doctor -c /etc/todod.conf", "check what the configuration depends on"},
-	{"todod ctl -c /etc/todod.conf status", "how is the one that runs?"},
+	{"todod -c /etc/todod/todod.conf -t", "check the configuration and stop"},
+	{"todod doctor -c /etc/todod/todod.conf", "check what the configuration depends on"},
+	{"todod ctl status", "how is the one that runs?"},
 	{"todod --dump-config > todod.conf", "a file to start from"},
 	{"TODOD_STORE=mongodb://db1,db2/todo?replicaSet=rs0 todod", ""},
 	{"TODOD_STORE_FILE=/run/secrets/store todod", ""},
@@ -31,7 +31,7 @@ const struct config_term config_commands[] = {
 
 const struct config_term config_options[] = {
 	{"-c FILE", "read FILE (key = value); without -c no file is read"},
-	{"-t", "check the configuration: \"configuration OK\", or what is wrong"},
+	{"-t", "check the configuration, opening nothing that its values name: \"configuration OK\", or what is wrong"},
 	{"--dump-config", "print every key, its value and where it came from; passwords are masked"},
 	{"-V, --version", "print the version of todod and of its libraries"},
 	{"-h, --help", "print a summary of all this"},

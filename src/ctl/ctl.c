@@ -193,7 +193,7 @@ static const char help[] =
     "Options:\n"
     "  -c FILE           the file that it was started with: its key control says where it listens\n"
     "  --control PATH    the socket itself; otherwise TODOD_CONTROL, the key, or the default\n"
-    "  --wait [SECONDS]  until that has ended, and exit by how it ended\n"
+    "  --wait [SECONDS]  until that has ended, without a number however long, and exit by how it ended\n"
     "  --json            for programs\n"
     "\n"
     "Exit codes:\n"
