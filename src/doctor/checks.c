@@ -10,6 +10,7 @@
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -106,6 +107,41 @@ static void check_listen(const struct config *config, struct report *report)
 		check_address(config->listen[i], report);
 }
 
+/* ---- the access log */
+
+/* Until it is there, who makes it is the master. */
+static void check_access_log(const struct config *config, struct report *report)
+{
+	const char *path = config->access_log;
+	if (!path)
+		return;
+	if (access(path, W_OK) == 0) {
+		report_ok(report, "access log", "%s can be written to", path);
+		return;
+	}
+	if (errno != ENOENT) {
+		report_fail(report, EXIT_CODE_CANNOT_CREATE, "access log",
+			    "%s: %s; give it to the user of the processes", path, strerror(errno));
+		return;
+	}
+	char *directory = alloc_string(slice_of(path));
+	char *slash = strrchr(directory, '/');
+	const char *name = !slash ? "." : slash == directory ? "/" : directory;
+	if (slash)
+		*slash = '\0';
+	if (access(name, X_OK) != 0)
+		report_fail(
+		    report, EXIT_CODE_CANNOT_CREATE, "access log",
+		    "%s cannot be made, its directory: %s; make it, and give it to the user of the processes",
+		    path, strerror(errno));
+	else if (access(name, W_OK) != 0)
+		report_warn(report, "access log",
+			    "%s is not there, and only a master that runs as root can make it", path);
+	else
+		report_ok(report, "access log", "%s is made by the start", path);
+	free(directory);
+}
+
 /* ---- limits of the system */
 
 static void check_descriptors(const struct config *config, struct report *report)
@@ -177,6 +213,7 @@ const struct check checks[] = {
     {"store",       check_store,       true,  "see whether the server, the disk or a name server hangs"},
     {"cache",       check_cache,       true,  "see whether Redis or a name server hangs"               },
     {"listen",      check_listen,      false, "see whether a name server hangs"                        },
+    {"access log",  check_access_log,  true,  "see whether its disk hangs"                             },
     {"descriptors", check_descriptors, false, ""						       },
     {"backlog",     check_backlog,     false, ""						       },
     {"clock",       check_clock,       false, ""						       },

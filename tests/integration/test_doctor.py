@@ -110,6 +110,27 @@ def test_addresses(directory):
         assert (directory / "left.sock").exists() and not (directory / "new.sock").exists()
 
 
+def test_the_access_log(directory):
+    log, store = directory / "logs/access.log", f"sqlite:{directory}/todo.db"
+
+    def look(*prefix):
+        return Doctor(directory, "--listen", "127.0.0.1:0", "--store", store, "--access-log", log, *prefix)
+    doctor = look()
+    assert doctor.code == 73 and doctor.failed == ["access log"]
+    assert doctor.one("access log")[1].startswith(f"{log} cannot be made, its directory: No such file or directory")
+    log.parent.mkdir()
+    assert look().one("access log") == ("ok", f"{log} is made by the start")
+    log.touch()
+    assert look().one("access log") == ("ok", f"{log} can be written to")
+    if os.geteuid() == 0:
+        os.chmod(directory, 0o777)
+        os.chmod(log.parent, 0o755)
+        log.chmod(0o600)
+        assert look("--user", "nobody").one("access log")[0] == "FAIL"
+        log.unlink()
+        assert look("--user", "nobody").one("access log")[0] == "warn"
+
+
 def test_limits(directory):
     command = ["prlimit", "--nofile=300:300", BINARY, "doctor", "--max-connections", "4000", "--listen", "127.0.0.1:0"]
     done = subprocess.run(command, env=environment(directory), cwd=directory, text=True, capture_output=True, timeout=60)
