@@ -607,7 +607,8 @@ static bool have_close_and_keep_alive(const struct pair *p)
 
 static bool is_pri(const struct pair *p)
 {
-	return p->theirs.verdict == WAITS && p->theirs.parser.method == HTTP_PRI;
+	return p->theirs.parser.method == HTTP_PRI &&
+	       (p->theirs.verdict == WAITS || p->theirs.error == HPE_PAUSED_H2_UPGRADE);
 }
 
 static bool is_connect(const struct pair *p)
@@ -657,6 +658,8 @@ static const struct row rows[] = {
 	 "todod: the same, of the word that HTTP/2 begins with", "PRI / HTTP/1.1\r\n" HOST "\r\n"},
 	{BOTH_ACCEPT, END, "", is_pri, "9110 9.1", "todod: the same, and llhttp waits for the rest of what HTTP/2 begins with",
 	 "PRI / HTTP/1.0\r\n\r\n"},
+	{LLHTTP_REFUSES, 0, "Pause on PRI/Upgrade", is_pri, "9110 9.1", "todod: the same, of all that HTTP/2 begins with",
+	 "PRI / HTTP/1.0\r\n\r\nSM\r\n\r\n"},
 	{TODOD_REFUSES, 0, "the request target has to be printable", at_space_before_target, "9112 3",
 	 "todod: one space; to split at more is a MAY, and lenient", "GET  / HTTP/1.1\r\n" HOST "\r\n"},
 	{TODOD_REFUSES, 0, "the request target has to be printable", at_fragment, "9110 4.2.5",
