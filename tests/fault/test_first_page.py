@@ -381,7 +381,7 @@ def test_a_hit_costs_one_recv_and_one_send(todod, machines, directory, counted, 
     sent = names.pop("sendto", 0) + names.pop("sendmsg", 0) + names.pop("send", 0) + names.pop("writev", 0)
     others = sum(names.values())
     counted(f"{hits} hits of 10000: {received} recv, {sent} send, {others} others ({dict(names)})")
-    assert hits >= 9900
+    assert hits >= 9000, "with Redis some go to it: a busy machine is late with its PONG"
     assert 10000 <= received <= 10100 and 10000 <= sent <= 10100
     assert others <= 0.2 * 10000
 
