@@ -469,6 +469,15 @@ static int adopt_memory(struct shares *s, struct handover *h, const char *line, 
 	return 0;
 }
 
+/* Nobody looks after the old workers any more, and they write for a while yet: no claim ends well. */
+static int give_up(struct shares *s)
+{
+	for (struct share *share = s->list; share; share = share->next)
+		share->orphans_until_ns = INT64_MAX;
+	shares_settle(s);
+	return -1;
+}
+
 int shares_adopt(struct shares *s, struct handover *h, struct err *err)
 {
 	static const struct {
@@ -484,7 +493,7 @@ int shares_adopt(struct shares *s, struct handover *h, struct err *err)
 		for (size_t k = 0; k < sizeof(table) / sizeof(table[0]); k++) {
 			const char *line = handover_line(h, i, table[k].word);
 			if (line && table[k].adopt(s, h, line, err) != 0)
-				return -1;
+				return give_up(s);
 		}
 	shares_stay(s);
 	return 0;

@@ -87,7 +87,8 @@ void shares_set_rivals(struct shares *s);
 void shares_hand_over(struct shares *s, struct handover *h);
 void shares_stay(struct shares *s);
 
-/* All that was handed over, in use once more than plans use it: until shares_settle, after the last plan was adopted. */
+/* All that was handed over, in use once more than plans use it: until shares_settle, after the last plan was adopted.
+ * Returns 0, or -1 and *err: then nothing is kept. */
 int shares_adopt(struct shares *s, struct handover *h, struct err *err);
 void shares_settle(struct shares *s);
 

@@ -127,7 +127,8 @@ def test_requests_are_a_process_s_own(configured):
             busy.send(POST)
             wait_until(lambda: daemon.owner(busy), "a worker has the connection")
             daemon.change(signal.SIGUSR2)
-            assert [one["requests"] for one in status(daemon)["processes"] if one["state"] == "leaves"] == [1]
+            wait_until(lambda: [one["requests"] for one in status(daemon)["processes"] if one["state"] == "leaves"] == [1],
+                       "the busy one alone to be left")
         assert busy.read().status == 200
     daemon.wait_settled(WORKERS)
 
