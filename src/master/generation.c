@@ -77,7 +77,7 @@ static struct generation *add(struct master *m, const struct master_plan *plan, 
 	return g;
 }
 
-struct generation *generation_begin(struct master *m, const struct master_plan *plan, struct attempt *attempt)
+void generation_begin(struct master *m, const struct master_plan *plan, struct attempt *attempt)
 {
 	unsigned setup = find_setup(m);
 	struct generation *g = add(m, plan, ++m->last_number, GENERATION_BOOTS);
@@ -103,7 +103,17 @@ struct generation *generation_begin(struct master *m, const struct master_plan *
 		g->state = GENERATION_SERVES;
 		m->serving = g;
 	}
-	return g;
+}
+
+void generation_plan(struct master *m, struct attempt *attempt)
+{
+	struct master_plan plan;
+	struct err err;
+	const struct master_settings *s = m->settings;
+	if (s->ops->plan(s->arg, &plan, m->serving ? &m->serving->plan : NULL, &err) != 0)
+		attempt_fail(attempt, err.code, "%s", err.text);
+	else
+		generation_begin(m, &plan, attempt);
 }
 
 struct generation *generation_adopt(struct master *m, const struct master_plan *plan, unsigned number,

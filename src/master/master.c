@@ -377,7 +377,7 @@ static int open_master(struct master *m, struct err *err)
 		return err_set(err, EXIT_CODE_OS, "pipe2: %s", strerror(errno));
 	if (s->ops->plan(s->arg, &plan, NULL, err) != 0)
 		return -1;
-	(void)generation_begin(m, &plan, NULL);
+	generation_begin(m, &plan, NULL);
 	return 0;
 }
 

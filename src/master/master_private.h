@@ -182,8 +182,11 @@ bool child_is_ready(const struct child *c);
 /* ---- generation.c */
 
 /* Takes the plan. The first one serves at once. */
-struct generation *generation_begin(struct master *m, const struct master_plan *plan,
-				    struct attempt *attempt);
+void generation_begin(struct master *m, const struct master_plan *plan, struct attempt *attempt);
+
+/* Begins one by a new plan; that there is none fails the attempt. */
+void generation_plan(struct master *m, struct attempt *attempt);
+
 struct generation *generation_adopt(struct master *m, const struct master_plan *plan, unsigned number,
 				    enum generation_state state);
 void generation_drain(struct master *m, struct generation *g, int64_t now_ms);

@@ -11,19 +11,7 @@
 
 #include "master/spawn.h"
 
-#include <stdlib.h>
 #include <sys/wait.h>
-
-static void plan_next(struct master *m)
-{
-	struct master_plan plan;
-	struct err err;
-	const struct master_settings *s = m->settings;
-	if (s->ops->plan(s->arg, &plan, m->serving ? &m->serving->plan : NULL, &err) != 0)
-		attempt_fail(&m->reload, err.code, "%s", err.text);
-	else
-		(void)generation_begin(m, &plan, &m->reload);
-}
 
 void reload_judged(struct master *m, int status)
 {
@@ -31,7 +19,7 @@ void reload_judged(struct master *m, int status)
 	if (m->phase != PHASE_RUN)
 		return;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_CODE_OK)
-		plan_next(m);
+		generation_plan(m, &m->reload);
 	else if (WIFEXITED(status))
 		attempt_fail(&m->reload, (enum exit_code)WEXITSTATUS(status), "%.*s",
 			     (int)sizeof(m->verdict->text), m->verdict->text);

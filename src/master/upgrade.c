@@ -229,18 +229,6 @@ static void adopt_child(struct master *m, const struct handover *h, size_t i, bo
 		}
 }
 
-/* What serves now is not for long: a plan of this program follows it. */
-static void begin_successor(struct master *m)
-{
-	struct master_plan plan;
-	struct err err;
-	const struct master_settings *s = m->settings;
-	if (s->ops->plan(s->arg, &plan, m->serving ? &m->serving->plan : NULL, &err) != 0)
-		attempt_fail(&m->upgrade, err.code, "%s", err.text);
-	else
-		(void)generation_begin(m, &plan, &m->upgrade);
-}
-
 int upgrade_adopt(struct master *m, struct handover *from, struct err *err)
 {
 	for (size_t i = 0; i < from->line_count; i++) {
@@ -265,6 +253,6 @@ int upgrade_adopt(struct master *m, struct handover *from, struct err *err)
 	for (size_t i = 0; i < from->line_count; i++)
 		adopt_child(m, from, i, knows_slots);
 	handover_close(from);
-	begin_successor(m);
+	generation_plan(m, &m->upgrade); /* what serves now is not for long */
 	return 0;
 }
