@@ -2,6 +2,7 @@
 
 #include "base/utf8.h"
 #include "config/config.h"
+#include "http/response.h"
 
 #include <assert.h>
 #include <stdbool.h>
@@ -14,7 +15,7 @@ enum {
 
 struct access_style {
 	char *(*append)(char *at, const struct access_entry *e, struct slice second);
-	char *(*put_second)(char *at, const struct tm *utc);
+	char *(*put_second)(char *at, int64_t second);
 };
 
 /* ---- pieces: each writes at `at`, where there is room enough, and returns where the next one goes to */
@@ -157,27 +158,18 @@ static char *append_combined(char *at, const struct access_entry *e, struct slic
 	return at;
 }
 
-static char *put_clock(char *at, const struct tm *utc)
+/* The pieces of an IMF-fixdate, "Sun, 06 Nov 1994 08:49:37 GMT", in another order. */
+static char *put_combined_second(char *at, int64_t second)
 {
-	at = put_number(at, (uint64_t)utc->tm_hour, 2);
-	*at++ = ':';
-	at = put_number(at, (uint64_t)utc->tm_min, 2);
-	*at++ = ':';
-	return put_number(at, (uint64_t)utc->tm_sec, 2);
-}
-
-/* Not strftime(3): its months follow the locale. */
-static char *put_combined_second(char *at, const struct tm *utc)
-{
-	static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-					   "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-	at = put_number(at, (uint64_t)utc->tm_mday, 2);
+	char date[HTTP_DATE_BYTES];
+	response_format_date(second, date);
+	at = put(at, (struct slice){date + 5, 2});
 	*at++ = '/';
-	at = put_text(at, months[utc->tm_mon]);
+	at = put(at, (struct slice){date + 8, 3});
 	*at++ = '/';
-	at = put_number(at, (uint64_t)utc->tm_year + 1900, 4);
+	at = put(at, (struct slice){date + 12, 4});
 	*at++ = ':';
-	at = put_clock(at, utc);
+	at = put(at, (struct slice){date + 17, 8});
 	return put(at, SLICE(" +0000"));
 }
 
@@ -266,15 +258,22 @@ static char *append_json(char *at, const struct access_entry *e, struct slice se
 	return put(at, SLICE("}\n"));
 }
 
-static char *put_json_second(char *at, const struct tm *utc)
+static char *put_json_second(char *at, int64_t second)
 {
-	at = put_number(at, (uint64_t)utc->tm_year + 1900, 4);
+	time_t when = (time_t)second;
+	struct tm utc = {0};
+	(void)gmtime_r(&when, &utc);
+	at = put_number(at, (uint64_t)utc.tm_year + 1900, 4);
 	*at++ = '-';
-	at = put_number(at, (uint64_t)utc->tm_mon + 1, 2);
+	at = put_number(at, (uint64_t)utc.tm_mon + 1, 2);
 	*at++ = '-';
-	at = put_number(at, (uint64_t)utc->tm_mday, 2);
+	at = put_number(at, (uint64_t)utc.tm_mday, 2);
 	*at++ = 'T';
-	return put_clock(at, utc);
+	at = put_number(at, (uint64_t)utc.tm_hour, 2);
+	*at++ = ':';
+	at = put_number(at, (uint64_t)utc.tm_min, 2);
+	*at++ = ':';
+	return put_number(at, (uint64_t)utc.tm_sec, 2);
 }
 
 /* ---- lines */
@@ -292,11 +291,8 @@ void access_format_init(struct access_format *f, uint32_t style)
 
 static void set_second(struct access_format *f, int64_t second)
 {
-	time_t when = (time_t)second;
-	struct tm utc = {0};
-	(void)gmtime_r(&when, &utc);
 	f->second = second;
-	f->text_len = (size_t)(f->style->put_second(f->text, &utc) - f->text);
+	f->text_len = (size_t)(f->style->put_second(f->text, second) - f->text);
 }
 
 void access_format_append(struct access_format *f, const struct access_entry *e, struct buf *out)
