@@ -233,14 +233,37 @@ static void take_over(struct master *m, struct generation *g, int64_t now_ms)
 {
 	struct generation *old = m->serving;
 	log_init("master", g->plan.log_level);
-	log_info("%s: generation %u serves, generation %u drains", g->attempt->name, g->number, old->number);
 	g->state = GENERATION_SERVES;
 	m->booting = NULL;
 	inherit(m, g, old, now_ms);
 	m->settings->ops->take_over(m->settings->arg, &g->plan);
-	attempt_succeed(g->attempt);
 	generation_drain(m, old, now_ms);
 	m->serving = g;
+	g->replaces = old;
+	g->served_ms = now_ms;
+}
+
+static bool may_accept(const struct master *m, const struct generation *g)
+{
+	for (size_t i = 0; i < m->child_count; i++) {
+		const struct child *c = m->children[i];
+		if (c->generation == g && c->kind->listens && c->pid > 0 && c->slot >= 0 &&
+		    atomic_load(&c->process.slot->state) != PROCESS_DRAINING)
+			return true;
+	}
+	return false;
+}
+
+/* A change has succeeded when nobody of the old generation accepts any more: who waited for its end and connects then is answered by
+ * the new one. A worker that stands still is not waited for. */
+static void tend_replacing(struct master *m, struct generation *g, int64_t now_ms)
+{
+	if (!g->replaces || (may_accept(m, g->replaces) && now_ms - g->served_ms < MASTER_STOP_MS))
+		return;
+	log_info("%s: generation %u serves, generation %u drains", g->attempt->name, g->number,
+		 g->replaces->number);
+	g->replaces = NULL;
+	attempt_succeed(g->attempt);
 }
 
 static void tend_booting(struct master *m, int64_t now_ms)
@@ -401,6 +424,7 @@ void generations_tend(struct master *m, int64_t now_ms)
 	tend_booting(m, now_ms);
 	tend_succession(m, now_ms);
 	for (struct generation *g = m->generations; g; g = g->next) {
+		tend_replacing(m, g, now_ms);
 		set_counts(m, g, now_ms);
 		drain_rest(m, g, now_ms);
 		start_missing(m, g, now_ms);

@@ -288,10 +288,10 @@ static void note_memory(struct master *m, int64_t now_ms)
 
 /* ---- the loop */
 
-/* What only the scoreboard tells: that the first worker is ready, or a generation, or a successor. */
+/* What only the scoreboard tells: that the first worker is ready, or a generation, or a successor; that an old one accepts no more. */
 static bool awaits_readiness(const struct master *m)
 {
-	if (!m->was_ever_ready || m->booting)
+	if (!m->was_ever_ready || m->booting || (m->serving && m->serving->replaces))
 		return true;
 	for (size_t i = 0; i < m->child_count; i++)
 		if (m->children[i]->duty == CHILD_RETIRES)

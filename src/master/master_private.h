@@ -59,15 +59,17 @@ struct generation {
 	unsigned number;
 	enum generation_state state;
 	struct master_plan plan;
-	struct attempt *attempt; /* that made it; NULL: the first, or adopted */
-	unsigned wanted;         /* of those that listen */
-	unsigned setup;          /* which word of the board's setup_done; generations may share one */
-	bool once_has_run;       /* the set-up has ended for the first time, well or not */
+	struct attempt *attempt;     /* that made it; NULL: the first, or adopted */
+	struct generation *replaces; /* while that may still accept */
+	unsigned wanted;             /* of those that listen */
+	unsigned setup;              /* which word of the board's setup_done; generations may share one */
+	bool once_has_run;           /* the set-up has ended for the first time, well or not */
 	bool once_is_done;
 	bool was_ever_ready;
 	unsigned boot_failures; /* deaths before it was ready */
 	unsigned forced;        /* connections that its drain had to cut */
 	int64_t begun_ms;
+	int64_t served_ms;     /* since when, where it replaces another */
 	int64_t succession_ms; /* when a spent worker was last told to leave */
 };
 

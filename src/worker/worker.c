@@ -106,8 +106,8 @@ static void drain(struct worker *w, uint32_t timeout_ms, const char *reason)
 	log_debug("draining: %s", reason);
 	w->draining = true;
 	w->drain_deadline_ms = deadline_ms;
-	process_set_state(w->process, PROCESS_DRAINING);
 	server_drain(w->server);
+	process_set_state(w->process, PROCESS_DRAINING); /* which says that it accepts nothing more */
 	for (size_t i = 0; i < w->process->listener_count; i++)
 		close(w->process->listener_fds[i]);
 	w->process->listener_count = 0;

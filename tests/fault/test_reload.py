@@ -72,6 +72,18 @@ def test_a_request_in_flight_ends_with_its_old_worker(configured, directory):
     assert [todo["content"] for todo in daemon.walk()] == ["in flight"]
 
 
+def test_no_old_worker_accepts_after_the_end(configured):
+    """Whoever waits for a reload meets the new configuration; but one old worker that stands still is not waited for longer than 1 s."""
+    daemon = configured()
+    stopped = daemon.worker_pids()[0]
+    os.kill(stopped, signal.SIGSTOP)
+    watch = Stopwatch()
+    daemon.change()
+    assert watch.seconds > 0.9, daemon.log
+    os.kill(stopped, signal.SIGCONT)
+    daemon.wait_settled(WORKERS)
+
+
 def test_at_most_two_generations_drain(configured, directory):
     """A third reload waits: nobody is cut before its time."""
     daemon = configured(store_timeout_ms=20000)
