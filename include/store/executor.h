@@ -120,7 +120,7 @@ struct executor_settings {
 	struct executor_hooks hooks; /* where there are writers */
 };
 
-enum { EXECUTOR_READERS = 2, EXECUTOR_WRITERS = 1, EXECUTOR_GATHER_MAX_US = 2000 }; /* of a worker */
+enum { EXECUTOR_READERS = 2, EXECUTOR_WRITERS = 1, EXECUTOR_GATHER_MAX_US = 4000 }; /* of a worker */
 
 /* Starts the threads, with all signals blocked. Returns owned, or NULL and *err. */
 struct executor *executor_open(const struct executor_settings *settings, struct err *err);
