@@ -6,6 +6,7 @@
 #define NET_LOOP_H
 
 #include "base/err.h"
+#include "net/pace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +38,7 @@ struct loop {
 	int64_t next_tick_ms;
 	bool stopped;
 	struct loop_hooks hooks;
+	struct pace pace;
 };
 
 /* Returns 0, or -1 and *err (EXIT_CODE_OS). */

@@ -19,6 +19,7 @@ static void read_clock(struct loop *l)
 int loop_init(struct loop *l, const struct loop_hooks *hooks, struct err *err)
 {
 	*l = (struct loop){.epoll_fd = epoll_create1(EPOLL_CLOEXEC), .hooks = *hooks};
+	pace_init(&l->pace);
 	if (l->epoll_fd < 0)
 		return err_set(err, EXIT_CODE_OS, "epoll_create1: %s", strerror(errno));
 	read_clock(l);
@@ -31,6 +32,7 @@ void loop_release(struct loop *l)
 	if (l->epoll_fd >= 0)
 		close(l->epoll_fd);
 	l->epoll_fd = -1;
+	pace_release(&l->pace);
 }
 
 int loop_add(struct loop *l, struct watch *w, uint32_t events)
@@ -69,6 +71,7 @@ void loop_run(struct loop *l)
 		int count = epoll_wait(l->epoll_fd, events, LOOP_EVENTS_MAX, timeout_ms);
 		assert(count >= 0 || errno == EINTR);
 		read_clock(l);
+		pace_count(&l->pace, count);
 		for (int i = 0; i < count; i++) {
 			struct watch *w = events[i].data.ptr;
 			if (w->ready)
@@ -77,6 +80,7 @@ void loop_run(struct loop *l)
 		if (l->now_ms >= l->next_tick_ms) {
 			l->next_tick_ms = l->now_ms + LOOP_TICK_MS;
 			l->hooks.tick(l->hooks.arg);
+			pace_look(&l->pace, l->now_ms);
 		}
 		sleep_ms = l->hooks.after_events(l->hooks.arg);
 	}

@@ -162,7 +162,7 @@ def allowed_syscalls():
     sets = syscall_sets()
     allowed = set(sets["@default"])
     for line in unit_setting("SystemCallFilter"):
-        words = set().union(*(sets[word] for word in line.lstrip("~").split()))
+        words = set().union(*(sets.get(word, {word}) for word in line.lstrip("~").split()))
         allowed = allowed - words | sets["@default"] if line.startswith("~") else allowed | words
     return allowed
 

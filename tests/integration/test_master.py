@@ -18,7 +18,7 @@ import pytest
 from harness.daemon import (BINARY, accepts, command_line, cpu_seconds, descriptors, environment, free_port, is_alive,
                             processes_of_session, propagation, run_todod, state_of, status_field, wait_until_gone)
 from harness.load import Load, judge
-from harness.readers import Readers
+from harness.readers import Readers, Wrk
 from harness.sqlite import write_lock
 from harness.waiting import SLOW, Stopwatch, wait_until
 from harness.wire import Closed, Connection, request_bytes
@@ -552,6 +552,20 @@ def test_a_burst_of_connections_spreads_over_the_workers(todod, counted):
         assert len(bursts) < 3, bursts
         bursts.append(burst_shares(daemon))
     counted(f"connections per worker: {bursts}")
+
+
+def policies(daemon):
+    """sched(7): how each worker is scheduled."""
+    return {os.sched_getscheduler(pid) for pid in daemon.worker_pids()}
+
+
+def test_a_busy_worker_preempts_nobody(todod):
+    daemon = todod(workers=2)
+    daemon.wait_workers(2)
+    assert policies(daemon) == {os.SCHED_OTHER}
+    with Wrk(f"{daemon.url}/index", 3, connections=64):
+        wait_until(lambda: os.SCHED_BATCH in policies(daemon), "tried")
+    wait_until(lambda: policies(daemon) == {os.SCHED_OTHER}, "as it was, once it has nothing to do")
 
 
 def test_rubbish_in_the_scoreboard(todod):
