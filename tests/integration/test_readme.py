@@ -14,6 +14,7 @@ import os
 import re
 import signal
 import subprocess
+from pathlib import Path
 
 from harness.daemon import ROOT, accepts, processes_of_session, wait_until_gone
 from harness.waiting import wait_until
@@ -68,15 +69,21 @@ def run(block, answer, env, log):
         assert shape(json.loads(done.stdout)) == shape(answer), said
 
 
+def name_of(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text()
+    return ""
+
+
 def serve(block, env, log):
-    """Starts it, and waits until it answers."""
+    """Starts it, and waits until it answers: not another test's, which may have the default address for a moment before it fails."""
     with open(log, "ab") as out:
         server = subprocess.Popen(["bash", "-e", "-c", shell(block)], cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
                                   stdout=out, stderr=out, start_new_session=True)
 
     def serves():
         assert server.poll() is None, f"{block}\nended with {server.returncode}:\n{log.read_text()[-3000:]}"
-        return accepts(ADDRESS)
+        return accepts(ADDRESS) and any(name_of(pid).startswith("todod") for pid in processes_of_session(server.pid))
     try:
         wait_until(serves, lambda: f"{block}\nserves:\n{log.read_text()[-3000:]}", timeout_s=600, poll_s=0.1)
     except AssertionError:
