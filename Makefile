@@ -8,7 +8,7 @@ DOCDIR   = $(PREFIX)/share/doc/todod
 MANDIR   = $(PREFIX)/share/man
 PYTHON   = /usr/bin/python3
 SANITIZE =
-PYTEST_JOBS = 3
+PYTEST_JOBS = 4
 BUILD    = build$(if $(SANITIZE),/$(SANITIZE))
 MODULES  = libmongoc-1.0 hiredis jansson uuid sqlite3 inih zlib
 

@@ -180,7 +180,7 @@ class Todod:
         """Starts it, or starts it again with the addresses it had."""
         assert self.process is None or self.process.poll() is not None
         if self.starts and self.options.get("listen"):
-            self.options["listen"] = self.listening()
+            self.options["listen"] = self.listening() or self.options["listen"]  # it may have ended before it said so
         self.starts += 1
         self.stopped = False
         self.log_path = self.directory / f"log.{self.starts}"

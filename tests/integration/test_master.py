@@ -11,6 +11,7 @@ import stat
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -137,13 +138,20 @@ def test_no_worker_outlives_a_killed_master(todod, directory, prefix):
 
 
 def test_a_master_killed_at_any_moment_leaves_nobody(todod, directory):
-    daemon = todod(directory=directory / "race")
-    daemon.stop()
-    for i in range(20):
-        daemon.start(wait=False)
-        time.sleep(i * 0.003)
-        assert not _kill_master(daemon), f"left after a kill {i * 3} ms after the start:\n{daemon.log}"
-    daemon.start().wait_store()
+    def kill_at(daemon, moments_ms):
+        for ms in moments_ms:
+            daemon.start(wait=False)
+            time.sleep(ms / 1000)
+            assert not _kill_master(daemon), f"left after a kill {ms} ms after the start:\n{daemon.log}"
+
+    daemons = [todod(directory=directory / str(i)) for i in range(5)]
+    for daemon in daemons:
+        daemon.stop()
+    with ThreadPoolExecutor(5) as pool:  # most of the time nothing happens: a keeper outlives the last worker
+        killed = [pool.submit(kill_at, daemon, range(3 * i, 60, 15)) for i, daemon in enumerate(daemons)]
+    for done, daemon in zip(killed, daemons):
+        done.result()
+        daemon.start().wait_store()
 
 
 # ---- T5, T6, T7: stopping --------------------------------------------------------------------------------
