@@ -260,10 +260,12 @@ static void tend_replacing(struct master *m, struct generation *g, int64_t now_m
 {
 	if (!g->replaces || (may_accept(m, g->replaces) && now_ms - g->served_ms < MASTER_STOP_MS))
 		return;
-	log_info("%s: generation %u serves, generation %u drains", g->attempt->name, g->number,
-		 g->replaces->number);
+	if (attempt_is_under_way(g->attempt)) { /* else it was ended by a stop */
+		log_info("%s: generation %u serves, generation %u drains", g->attempt->name, g->number,
+			 g->replaces->number);
+		attempt_succeed(g->attempt);
+	}
 	g->replaces = NULL;
-	attempt_succeed(g->attempt);
 }
 
 static void tend_booting(struct master *m, int64_t now_ms)

@@ -324,8 +324,9 @@ static void run_round(struct master *m, int64_t now_ms)
 		children_signal(m, SIGKILL);
 	tell_service_manager(m, now_ms);
 	if (m->phase == PHASE_RUN) {
-		reload_tend(m, now_ms);
+		/* An upgrade reads the configuration as well: it does not wait for ever more reloads. */
 		upgrade_tend(m, now_ms);
+		reload_tend(m, now_ms);
 		tell_service_manager(m, now_ms); /* what begins may have ended before the next round */
 	}
 	control_tell(m, now_ms);

@@ -133,6 +133,20 @@ def test_a_request_in_flight_ends_with_its_old_worker(configured, directory):
     assert not daemon.deaths
 
 
+def test_reloads_do_not_keep_it_waiting(configured):
+    def served():
+        daemon.send(signal.SIGHUP)
+        return daemon.changes("upgrade", "serves")
+
+    daemon = configured()
+    daemon.send(signal.SIGHUP)
+    daemon.send(signal.SIGUSR2)
+    wait_until(served, lambda: daemon.log, poll_s=0.001)
+    before = daemon.log.split(" upgrade: ")[0]
+    assert before.count("boots") <= 1, daemon.log
+    daemon.wait_settled(WORKERS)
+
+
 def test_a_stop_right_after(configured):
     daemon = configured()
     for i in range(6):
