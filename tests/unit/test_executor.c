@@ -696,19 +696,19 @@ static void test_sqlite_every_job_gets_its_own_answer(void **state)
 
 /* ---- gathering */
 
-enum { FOR_EVER_US = 1000 * DEADLINE_MS, MOMENT_US = 20 * 1000, QUIET_MS = 50 };
+enum { FOR_EVER_US = 1000 * DEADLINE_MS, MOMENT_US = 20 * 1000, LONG_MOMENT_US = 2000 * 1000, QUIET_MS = 50 };
 
 /* Two writes in one batch, done and collected. */
 static void write_two(struct executor *ex)
 {
-	int begun = held.begun;
+	int begun = held.begun, batches = read_counter(&held.batches);
 	set(&held.holds_begin, true);
 	submit(ex, new_write(STORE_INSERT));
 	submit(ex, new_write(STORE_INSERT));
 	await(&held.begun, begun + 1);
 	set(&held.holds_begin, false);
 	assert_int_equal(collect(ex, 2, STORE_OK), 2);
-	assert_int_equal(read_counter(&held.batches), 1);
+	assert_int_equal(read_counter(&held.batches), batches + 1);
 }
 
 static bool is_quiet(struct executor *ex)
@@ -737,6 +737,30 @@ static void test_who_does_not_come_is_not_awaited_for_ever(void **state)
 	write_two(ex);
 	submit(ex, new_write(STORE_INSERT));
 	assert_int_equal(collect(ex, 1, STORE_OK), 1);
+	assert_true(executor_close(ex, DEADLINE_MS));
+}
+
+/* A wait in vain is the last for some batches. */
+static void test_those_who_did_not_come_are_not_awaited_again_soon(void **state)
+{
+	enum { UNAWAITED = 8 };
+	(void)reset(state);
+	struct executor *ex = open_gathering(&held_store, DEADLINE_MS, 1, LONG_MOMENT_US);
+	write_two(ex);
+	submit(ex, new_write(STORE_INSERT));
+	assert_int_equal(collect(ex, 1, STORE_OK), 1);
+	int64_t began_ms = clock_monotonic_ms();
+	for (int i = 0; i < UNAWAITED; i++) {
+		write_two(ex);
+		submit(ex, new_write(STORE_INSERT));
+		assert_int_equal(collect(ex, 1, STORE_OK), 1);
+	}
+	assert_true(clock_monotonic_ms() - began_ms < LONG_MOMENT_US / 1000);
+	write_two(ex);
+	submit(ex, new_write(STORE_INSERT));
+	assert_true(is_quiet(ex));
+	submit(ex, new_write(STORE_INSERT));
+	assert_int_equal(collect(ex, 2, STORE_OK), 2);
 	assert_true(executor_close(ex, DEADLINE_MS));
 }
 
@@ -788,6 +812,7 @@ int main(void)
 	    cmocka_unit_test(test_those_answered_together_are_awaited),
 	    cmocka_unit_test(test_who_does_not_come_is_not_awaited_for_ever),
 	    cmocka_unit_test(test_a_client_alone_never_waits),
+	    cmocka_unit_test(test_those_who_did_not_come_are_not_awaited_again_soon),
 	    cmocka_unit_test(test_close_while_gathering),
 	    cmocka_unit_test(test_close_frees_what_waits),
 	    cmocka_unit_test(test_sqlite_every_job_gets_its_own_answer),
