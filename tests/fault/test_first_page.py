@@ -250,7 +250,7 @@ def test_a_replica_that_lagged_behind_and_is_promoted_is_not_believed(machines, 
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
 def test_a_redis_that_hangs_under_200_clients_slows_nobody_down(machines, redis, counted, mode):
-    hangs_s = 10 if IS_LONG else 1
+    hangs_s = 10 if IS_LONG else 2
     both = machines(mode, mode)
     with History(both, connections=200, mix={"first page": 95, POST: 5}, pause_s=0.1 * SLOW, processes=1) as history:
         time.sleep(0.7)
@@ -264,7 +264,7 @@ def test_a_redis_that_hangs_under_200_clients_slows_nobody_down(machines, redis,
         time.sleep(1.2)
     counted(history.summary())
     assert {status for _, status in history.statuses()} == {200}
-    assert history.slowest_s() < 0.5 * SLOW
+    assert history.slowest_s() < min(hangs_s / 2, SLOW)
     assert max(most) <= 1, "one page query at a time per machine"
     assert states == ["away", "away"]
     violations = find_violations(history.operations, reads_bind=False)

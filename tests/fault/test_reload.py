@@ -553,7 +553,7 @@ def test_reloads_while_workers_are_killed(configured, counted):
     with Readers(daemon, 8) as readers:
         for _ in range(20):
             victim = choice.choice(daemon.worker_pids())
-            with contextlib.suppress(ProcessLookupError):  # it may just have left
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it may just have left
                 os.kill(victim, signal.SIGSTOP)  # what it holds when it dies
                 held += daemon.connections([victim])[victim]
                 os.kill(victim, signal.SIGKILL)
