@@ -63,15 +63,23 @@ void pace_look(struct pace *p, int64_t now_ms)
 {
 	const struct sched_param none = {0};
 	uint64_t waited_ns;
-	if (p->schedstat_fd < 0 || read_waited(p, &waited_ns) != 0)
+	if (p->schedstat_fd < 0)
+		return;
+	if (!p->is_batch && !pace_choose(p, 0, now_ms)) {
+		p->wakes = p->events = 0;
+		return;
+	}
+	if (read_waited(p, &waited_ns) != 0)
 		return;
 	bool is_batch = pace_choose(p, waited_ns - p->waited_ns, now_ms);
 	p->wakes = p->events = 0;
 	p->waited_ns = waited_ns;
 	if (is_batch == p->is_batch)
 		return;
-	if (sched_setscheduler(0, is_batch ? SCHED_BATCH : SCHED_OTHER, &none) != 0) {
-		log_debug("sched_setscheduler: %s", strerror(errno));
+	bool is_ours = sched_getscheduler(0) == (p->is_batch ? SCHED_BATCH : SCHED_OTHER);
+	if (!is_ours || sched_setscheduler(0, is_batch ? SCHED_BATCH : SCHED_OTHER, &none) != 0) {
+		log_debug("how it is scheduled is left alone: %s",
+			  is_ours ? strerror(errno) : "somebody else has changed it");
 		pace_release(p);
 		return;
 	}

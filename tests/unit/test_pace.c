@@ -107,6 +107,15 @@ static void test_the_policy_of_the_thread(void **state)
 	assert_int_equal(p.events, 0);
 	pace_look(&p, LOOK_MS);
 	assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
+
+	/* Somebody else's, while it runs. */
+	for (int i = 0; i < 100; i++)
+		pace_count(&p, 3);
+	assert_int_equal(sched_setscheduler(0, SCHED_IDLE, &none), 0);
+	pace_look(&p, 10 * 1000);
+	assert_int_equal(sched_getscheduler(0), SCHED_IDLE);
+	assert_int_equal(p.schedstat_fd, -1);
+	assert_int_equal(sched_setscheduler(0, SCHED_OTHER, &none), 0);
 	pace_release(&p);
 
 	assert_int_equal(sched_setscheduler(0, SCHED_BATCH, &none), 0);
