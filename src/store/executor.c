@@ -22,6 +22,8 @@ enum {
 	/* Clients that wait for their answer before they ask again are nearly always all there in time; of those that do not know of
 	 * each other somebody is missing every other time. A wait that paid counts 1, one that did not this much. */
 	EXECUTOR_GATHER_MISS = 8,
+	EXECUTOR_GATHER_MAX =
+	    EXECUTOR_QUEUE_MAX / 2, /* of a batch: more is enough, and others need room in the queue */
 	EXECUTOR_GATHER_TRUST_MAX = 64,
 };
 
@@ -304,6 +306,8 @@ static void expect_again(struct lane *lane, size_t answered)
 {
 	if (lane->kind != LANE_WRITE || answered < 2)
 		return; /* a client alone never waits */
+	if (lane->queue.count + answered > EXECUTOR_GATHER_MAX)
+		return;
 	if (lane->gather_trust <= 0) {
 		lane->gather_trust++;
 		return;

@@ -740,6 +740,29 @@ static void test_who_does_not_come_is_not_awaited_for_ever(void **state)
 	assert_true(executor_close(ex, DEADLINE_MS));
 }
 
+/* They would not all have room in the queue. */
+static void test_more_than_enough_are_not_awaited(void **state)
+{
+	enum { MANY = 200 };
+	(void)reset(state);
+	struct executor *ex = open_gathering(&held_store, DEADLINE_MS, 1, FOR_EVER_US);
+	set(&held.holds_begin, true);
+	set(&held.holds_act, true);
+	for (int i = 0; i < MANY; i++)
+		submit(ex, new_write(STORE_INSERT));
+	await(&held.begun, 1);
+	set(&held.holds_begin, false);
+	await(&held.acting, 1);
+	for (int i = 0; i < MANY; i++)
+		submit(ex, new_write(STORE_INSERT));
+	int64_t began_ms = clock_monotonic_ms();
+	set(&held.holds_act, false);
+	assert_int_equal(collect(ex, 2 * MANY, STORE_OK), 2 * MANY);
+	assert_int_equal(read_counter(&held.batches), 2);
+	assert_true(clock_monotonic_ms() - began_ms < DEADLINE_MS / 2);
+	assert_true(executor_close(ex, DEADLINE_MS));
+}
+
 /* A wait in vain is the last for some batches. */
 static void test_those_who_did_not_come_are_not_awaited_again_soon(void **state)
 {
@@ -812,6 +835,7 @@ int main(void)
 	    cmocka_unit_test(test_those_answered_together_are_awaited),
 	    cmocka_unit_test(test_who_does_not_come_is_not_awaited_for_ever),
 	    cmocka_unit_test(test_a_client_alone_never_waits),
+	    cmocka_unit_test(test_more_than_enough_are_not_awaited),
 	    cmocka_unit_test(test_those_who_did_not_come_are_not_awaited_again_soon),
 	    cmocka_unit_test(test_close_while_gathering),
 	    cmocka_unit_test(test_close_frees_what_waits),
