@@ -254,18 +254,26 @@ static bool may_accept(const struct master *m, const struct generation *g)
 	return false;
 }
 
+static void finish_replacing(struct generation *g)
+{
+	log_info("%s: generation %u serves, generation %u drains", g->attempt->name, g->number,
+		 g->replaces->number);
+	g->replaces = NULL;
+	attempt_succeed(g->attempt);
+}
+
 /* A change has succeeded when nobody of the old generation accepts any more: who waited for its end and connects then is answered by
  * the new one. A worker that stands still is not waited for. */
 static void tend_replacing(struct master *m, struct generation *g, int64_t now_ms)
 {
-	if (!g->replaces || (may_accept(m, g->replaces) && now_ms - g->served_ms < MASTER_STOP_MS))
-		return;
-	if (attempt_is_under_way(g->attempt)) { /* else it was ended by a stop */
-		log_info("%s: generation %u serves, generation %u drains", g->attempt->name, g->number,
-			 g->replaces->number);
-		attempt_succeed(g->attempt);
-	}
-	g->replaces = NULL;
+	if (g->replaces && (!may_accept(m, g->replaces) || now_ms - g->served_ms >= MASTER_STOP_MS))
+		finish_replacing(g);
+}
+
+void generation_finish_replacing(struct master *m)
+{
+	if (m->serving && m->serving->replaces)
+		finish_replacing(m->serving);
 }
 
 static void tend_booting(struct master *m, int64_t now_ms)

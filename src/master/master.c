@@ -38,6 +38,7 @@ static bool has_children(const struct master *m)
 static void end_attempts(struct master *m)
 {
 	struct attempt *attempts[] = {&m->reload, &m->upgrade};
+	generation_finish_replacing(m);
 	for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
 		if (attempts[i]->judge > 0)
 			(void)kill(attempts[i]->judge, SIGKILL);

@@ -192,6 +192,7 @@ void generation_plan(struct master *m, struct attempt *attempt);
 struct generation *generation_adopt(struct master *m, const struct master_plan *plan, unsigned number,
 				    enum generation_state state);
 void generation_drain(struct master *m, struct generation *g, int64_t now_ms);
+void generation_finish_replacing(struct master *m); /* at once: the new one serves already */
 
 /* It does not come up: the serving one serves on. */
 void generation_give_up(struct master *m, struct generation *g, const char *format, ...)

@@ -107,10 +107,10 @@ static void drain(struct worker *w, uint32_t timeout_ms, const char *reason)
 	w->draining = true;
 	w->drain_deadline_ms = deadline_ms;
 	server_drain(w->server);
-	process_set_state(w->process, PROCESS_DRAINING); /* which says that it accepts nothing more */
 	for (size_t i = 0; i < w->process->listener_count; i++)
 		close(w->process->listener_fds[i]);
 	w->process->listener_count = 0;
+	process_set_state(w->process, PROCESS_DRAINING); /* which says that it accepts nothing more */
 }
 
 static void end_drain_when_due(struct worker *w)
