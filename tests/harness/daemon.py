@@ -137,8 +137,13 @@ def environment(directory, extra=None, leaks=True):
             **sanitizer_environment(directory, leaks), **(extra or {})}
 
 
+# A process that was killed while leaks were looked for.
+_INTERRUPTED = re.compile(r"==\d+==Unable to get registers from thread \d+\.\n")
+
+
 def sanitizer_reports(directory):
-    return "\n".join(path.read_text(errors="replace") for path in sorted(Path(directory).glob("sanitizer*")))
+    reports = (path.read_text(errors="replace") for path in sorted(Path(directory).glob("sanitizer*")))
+    return "\n".join(filter(None, (_INTERRUPTED.sub("", report) for report in reports)))
 
 
 def run_todod(directory, *arguments, env=None, timeout_s=20 * SLOW):
