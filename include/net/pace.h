@@ -20,8 +20,8 @@ struct pace {
 	uint32_t wakes, events; /* since then */
 };
 
-/* Leaves the policy alone where somebody has chosen another (systemd.exec(5), chrt(1)), now or later, or the kernel does not say how long threads wait
- * (proc_pid_schedstat(5)). */
+/* Leaves the policy alone where somebody has chosen another (systemd.exec(5), chrt(1)), now or later, or where the kernel does not
+ * say how long threads wait (proc_pid_schedstat(5)). */
 void pace_init(struct pace *p);
 void pace_release(struct pace *p);
 

@@ -34,7 +34,7 @@ void pace_init(struct pace *p)
 		return;
 	p->schedstat_fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
 	if (p->schedstat_fd >= 0 && read_waited(p, &p->waited_ns) != 0)
-		pace_release(p);
+		pace_release(p); /* it tells nothing */
 }
 
 void pace_release(struct pace *p)
@@ -62,19 +62,14 @@ bool pace_choose(struct pace *p, uint64_t waited_ns, int64_t now_ms)
 void pace_look(struct pace *p, int64_t now_ms)
 {
 	const struct sched_param none = {0};
-	uint64_t waited_ns;
-	if (p->schedstat_fd < 0)
-		return;
-	if (!p->is_batch && !pace_choose(p, 0, now_ms)) {
-		p->wakes = p->events = 0;
-		return;
-	}
-	if (read_waited(p, &waited_ns) != 0)
+	uint64_t waited_ns = p->waited_ns;
+	/* An idle loop, which is not SCHED_BATCH, reads nothing. */
+	if (p->schedstat_fd < 0 || (p->is_batch && read_waited(p, &waited_ns) != 0))
 		return;
 	bool is_batch = pace_choose(p, waited_ns - p->waited_ns, now_ms);
 	p->wakes = p->events = 0;
 	p->waited_ns = waited_ns;
-	if (is_batch == p->is_batch)
+	if (is_batch == p->is_batch || (is_batch && read_waited(p, &p->waited_ns) != 0))
 		return;
 	bool is_ours = sched_getscheduler(0) == (p->is_batch ? SCHED_BATCH : SCHED_OTHER);
 	if (!is_ours || sched_setscheduler(0, is_batch ? SCHED_BATCH : SCHED_OTHER, &none) != 0) {

@@ -22,8 +22,8 @@ enum {
 	/* Clients that wait for their answer before they ask again are nearly always all there in time; of those that do not know of
 	 * each other somebody is missing every other time. A wait that paid counts 1, one that did not this much. */
 	EXECUTOR_GATHER_MISS = 8,
-	EXECUTOR_GATHER_MAX =
-	    EXECUTOR_QUEUE_MAX / 2, /* of a batch: more is enough, and others need room in the queue */
+	EXECUTOR_GATHER_JOBS_MAX =
+	    EXECUTOR_QUEUE_MAX / 2, /* more is enough, and others need room in the queue */
 	EXECUTOR_GATHER_TRUST_MAX = 64,
 };
 
@@ -306,13 +306,14 @@ static void expect_again(struct lane *lane, size_t answered)
 {
 	if (lane->kind != LANE_WRITE || answered < 2)
 		return; /* a client alone never waits */
-	if (lane->queue.count + answered > EXECUTOR_GATHER_MAX)
+	size_t all = lane->queue.count + answered;
+	if (all > EXECUTOR_GATHER_JOBS_MAX)
 		return;
 	if (lane->gather_trust <= 0) {
 		lane->gather_trust++;
 		return;
 	}
-	lane->expected = lane->queue.count + answered;
+	lane->expected = all;
 	lane->expected_until_ns =
 	    clock_monotonic_ns() + (int64_t)lane->executor->settings.gather_max_us * 1000;
 }
