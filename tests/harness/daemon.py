@@ -1,6 +1,7 @@
 """A todod of its own: started in its own session and directory, watched, and ended without a trace."""
 import mmap
 import os
+import random
 import re
 import signal
 import socket
@@ -23,6 +24,8 @@ _ESTABLISHED = "01"
 
 # src/master/scoreboard.h, include/base/process.h
 SLOTS_OF_OTHERS, SLOTS, PROCESS_READY = 16, 16 + 4 * 1024 + 64, 2
+
+_PORT_LOCKS = []  # for as long as this process lives
 
 
 # ---- /proc ---------------------------------------------------------------------------------------------
@@ -432,10 +435,21 @@ def wait_until_gone(session, timeout_s=10):
     return left
 
 
-def free_port(host="127.0.0.1"):
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+def free_port():
+    """A port of 127.0.0.1 for a server that comes later or more than once. Below ip_local_port_range, so that no connection is
+    given it meanwhile (one that asks for this very port would even be connected to itself); kept from other test processes by an
+    abstract socket of its number."""
+    while True:
+        port, lock = random.SystemRandom().randrange(10000, 20000), socket.socket(socket.AF_UNIX)
+        try:
+            lock.bind(f"\0todod-test-port-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            lock.close()
+            continue
+        _PORT_LOCKS.append(lock)
+        return port
 
 
 def accepts(address):

@@ -16,7 +16,7 @@ import threading
 
 import bson
 
-from harness.daemon import ROOT
+from harness.daemon import ROOT, free_port
 from harness.redis import parse_resp
 from harness.waiting import wait_until
 
@@ -81,7 +81,7 @@ class Proxy:
         self.flowing.set()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
-        self.port, self.server = 0, None
+        self.port, self.server = free_port(), None
         self.listen()
 
     def _call(self, function, *arguments):
@@ -99,7 +99,6 @@ class Proxy:
         """Takes connections (again)."""
         async def start():
             self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=1000)
-            self.port = self.server.sockets[0].getsockname()[1]
         if self.server is None:
             self._await(start())
 
