@@ -508,9 +508,8 @@ def test_absurd_requests_never_reach_the_store_and_unknown_ids_never_touch_the_p
         for _ in range(100):
             assert connection.request("DELETE", f"/todo/{uuid.uuid4()}").status == 404
             assert connection.request("PUT", f"/todo/{uuid.uuid4()}/finish").status == 404
-    counts = one.redis.counts
-    assert counts["invalidate"] == 0
-    assert redis.page() == page or counts["open"] > 0, counts  # a session that a loaded machine broke begins with an invalidation
+    assert one.redis.counts["invalidate"] == 0
+    assert redis.page() in (page, None)  # who begins to write shortens the page's life, and a slow machine sees it end
 
 
 # ---- what others do to our keys ------------------------------------------------------------------------
