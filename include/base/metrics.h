@@ -89,7 +89,7 @@ struct metrics {
 
 	/* The store threads' and the loop's. */
 	_Alignas(METRICS_LINE_BYTES) _Atomic uint64_t operations[METRICS_OPERATIONS][METRICS_OUTCOMES];
-	_Atomic uint64_t store_refused;        /* jobs that no lane took */
+	_Atomic uint64_t store_refused;        /* jobs that no lane took, or no thread in time */
 	struct histogram calls[METRICS_CALLS]; /* histogram_times: in the driver */
 	struct histogram waits[METRICS_LANES]; /* histogram_times: before it */
 	struct histogram batches;              /* histogram_sizes: writes that were committed together */

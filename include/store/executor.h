@@ -149,6 +149,9 @@ enum job_fate {
  * returns it. */
 enum job_fate executor_abandon(struct executor *ex, struct job *job);
 
+/* The same for a job whose time is over: counted as refused when it was not begun. */
+enum job_fate executor_expire(struct executor *ex, struct job *job);
+
 /* Asks the threads to leave and waits for them up to wait_ms. True: all have left, everything is freed.
  * False: a thread hangs in the store; executor and store have to be left alone until the process exits. */
 bool executor_close(struct executor *ex, uint32_t wait_ms);

@@ -137,7 +137,7 @@ static const struct family families[] = {
 
 	{"todod_store_operations_total", COUNTER, PLAIN, "What the store was asked for.", AT(sum.operations),
 	 {{"operation", store_operation_name, STORE_OPERATIONS, WORDS(sum.operations[0])}, {"outcome", store_outcome_name, STORE_UNKNOWN + 1, WORD}}},
-	{"todod_store_refused_total", COUNTER, PLAIN, "Operations that were not begun: the store is away, or too many wait for it.",
+	{"todod_store_refused_total", COUNTER, PLAIN, "Operations that were not begun: the store is away, too many wait for it, or they waited too long.",
 	 AT(sum.store_refused)},
 	{"todod_store_call_duration_seconds", HISTOGRAM, SECONDS, "Time in the store's driver; a call may do many operations.",
 	 AT(sum.calls), {{"call", store_call_name, STORE_CALLS, RANGE}}, &histogram_times},

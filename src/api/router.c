@@ -276,7 +276,7 @@ bool api_expire(struct api *api, struct job *job, struct response *res)
 	res->route = job->route;
 	if (job->is_parked)
 		return expire_parked(api, job, res);
-	enum job_fate fate = executor_abandon(api->executor, job);
+	enum job_fate fate = executor_expire(api->executor, job);
 	if (fate == JOB_COLLECTABLE)
 		return false;
 	log_debug("a request was given up after %u ms, %s", api->config->store_timeout_ms,

@@ -419,7 +419,7 @@ static bool query_collect(struct look *l, struct query *q, struct job *job)
 static bool query_expire(struct look *l, struct query *q)
 {
 	if (!q->job || l->settings.loop->now_ms < q->deadline_ms ||
-	    executor_abandon(l->settings.executor, q->job) == JOB_COLLECTABLE)
+	    executor_expire(l->settings.executor, q->job) == JOB_COLLECTABLE)
 		return false;
 	q->job = NULL;
 	query_fail(l, q);

@@ -96,7 +96,7 @@ int master_set_workers(struct master *m, unsigned wanted, struct err *err)
 		    err, EXIT_CODE_INTERNAL,
 		    "the workers are those of the program before this one: only a reload replaces them");
 	if (wanted < 1 || wanted > kind->count_max)
-		return err_set(err, EXIT_CODE_INTERNAL, "%u workers stay: 1 to %u is what there may be",
+		return err_set(err, EXIT_CODE_USAGE, "%u workers stay: 1 to %u is what there may be",
 			       g->wanted, kind->count_max);
 	log_info("%u workers wanted, after %u", wanted, g->wanted);
 	g->wanted = wanted;

@@ -547,6 +547,14 @@ enum job_fate executor_abandon(struct executor *ex, struct job *job)
 	return fate;
 }
 
+enum job_fate executor_expire(struct executor *ex, struct job *job)
+{
+	enum job_fate fate = executor_abandon(ex, job);
+	if (fate == JOB_NOT_BEGUN)
+		counter_add_shared(&metrics_own()->store_refused, 1);
+	return fate;
+}
+
 int executor_fd(const struct executor *ex)
 {
 	return ex->event_fd;

@@ -266,7 +266,7 @@ def test_workers(configured):
     expect(ctl(daemon, "workers", "1"), 0)
     daemon.wait_workers(1)
     for refused in (0, 100_000, 999_999_999):
-        expect(ctl(daemon, "workers", str(refused)), 70, stderr="1 workers stay: 1 to ")
+        expect(ctl(daemon, "workers", str(refused)), 64, stderr="1 workers stay: 1 to ")
     assert status(daemon)["workers"] == 1
 
 

@@ -403,6 +403,14 @@ def test_abandoned(todod):
     lock.communicate()
 
 
+def test_writes_that_wait_too_long(todod):
+    daemon = todod(admin_listen="127.0.0.1:0", workers=1, store_timeout_ms=200)
+    with write_lock(daemon.directory / "todo.db"):
+        for _ in range(2):
+            assert daemon.request("POST", "/todo", **form(b"content=x")).status == 503
+    assert scrape(daemon.admin).value("todod_store_refused_total") == 2
+
+
 # ---- health in detail -----------------------------------------------------------------------------------
 
 def ready(daemon):
