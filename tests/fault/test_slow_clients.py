@@ -61,7 +61,7 @@ class Siege:
         wait_empty(daemon)
         # What is left is given back at the next tick.
         wait_until(lambda: own_memory(daemon) <= 1.1 * self.before + stays or SANITIZE,
-                   lambda: f"{own_memory(daemon)} bytes to fall to those of before, {self.before}", 3)
+                   lambda: f"{own_memory(daemon)} bytes to fall to those of before, {self.before}", 10)
         self.after = own_memory(daemon)
 
     def is_quick(self):

@@ -19,13 +19,14 @@ class Readers:
     def __init__(self, daemon, count, address=None, fields=()):
         self.daemon, self.stopping, self.answers, self.wrong, self.longest = daemon, threading.Event(), 0, [], 0.0
         self.address, self.fields = address, fields
+        self.answered = set()  # the threads
         self.threads = [threading.Thread(target=self._run) for _ in range(count)]
 
     def __enter__(self):
         self.address = self.address or self.daemon.address
         for thread in self.threads:
             thread.start()
-        wait_until(lambda: self.answers > 50, "load")
+        wait_until(lambda: len(self.answered) == len(self.threads) and self.answers > 50, "load")
         return self
 
     def __exit__(self, *_):
@@ -41,6 +42,7 @@ class Readers:
                 connection = connection or Connection(self.address)
                 response = connection.request("GET", "/index", fields=self.fields)
                 self.answers += 1
+                self.answered.add(threading.get_ident())
                 self.longest = max(self.longest, watch.seconds)
                 if response.status != 200:
                     self.wrong.append(repr(response))

@@ -73,6 +73,7 @@ static void append_head(struct buf *out, const char *format, struct slice json)
 	struct uuid id;
 	char text[UUID_TEXT_BYTES + 1] = "";
 	size_t start = out->len, place = strcspn(format, "%");
+	buf_reserve(out, 1); /* so that it has data, were the format empty */
 	uuid_of_bytes(&id, json.data, json.len);
 	uuid_to_text(&id, text);
 	buf_append(out, format, place);
