@@ -49,6 +49,10 @@ void loop_release(struct loop *l);
 int loop_add(struct loop *l, struct watch *w, uint32_t events);
 int loop_modify(struct loop *l, struct watch *w, uint32_t events);
 
+/* Makes *w, and adds it for EPOLLIN. Returns 0, or -1 and *err (EXIT_CODE_OS). */
+int loop_watch(struct loop *l, struct watch *w, int fd, void (*ready)(struct watch *, uint32_t),
+	       struct err *err);
+
 /* Before the descriptor is closed. No further call of w->ready, not even for events that are reported
  * already. */
 void loop_remove(struct loop *l, struct watch *w);

@@ -22,7 +22,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -266,15 +265,6 @@ static int after_events(void *arg)
 
 /* ---- open, run, leave */
 
-static int watch(struct keeper *k, struct watch *watch, int fd, void (*ready)(struct watch *, uint32_t),
-		 struct err *err)
-{
-	*watch = (struct watch){.ready = ready, .fd = fd};
-	if (loop_add(&k->loop, watch, EPOLLIN) != 0)
-		return err_set(err, EXIT_CODE_OS, "epoll_ctl: %s", strerror(errno));
-	return 0;
-}
-
 /* All signals stay blocked, as the master forked it. SIGTERM too, which a whole group may get, and which the kernel sends when
  * the master dies: the workers are still answering then. */
 static int open_signals(struct keeper *k, struct err *err)
@@ -330,11 +320,11 @@ static int open_keeper(struct keeper *k, struct err *err)
 	    .fresh_s = k->config->cache_fresh_s,
 	};
 	k->look = look_new(&look);
-	if (watch(k, &k->signals, k->signal_fd, signals_ready, err) != 0 ||
-	    watch(k, &k->lifeline, k->process->lifeline_fd, lifeline_ready, err) != 0 ||
-	    watch(k, &k->bell, page_keeper_bell(k->memory), bell_ready, err) != 0)
+	if (loop_watch(&k->loop, &k->signals, k->signal_fd, signals_ready, err) != 0 ||
+	    loop_watch(&k->loop, &k->lifeline, k->process->lifeline_fd, lifeline_ready, err) != 0 ||
+	    loop_watch(&k->loop, &k->bell, page_keeper_bell(k->memory), bell_ready, err) != 0)
 		return -1;
-	return watch(k, &k->results, executor_fd(k->executor), results_ready, err);
+	return loop_watch(&k->loop, &k->results, executor_fd(k->executor), results_ready, err);
 }
 
 /* The store is left to _exit(2), as the workers do. */

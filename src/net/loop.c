@@ -47,6 +47,15 @@ int loop_modify(struct loop *l, struct watch *w, uint32_t events)
 	return epoll_ctl(l->epoll_fd, EPOLL_CTL_MOD, w->fd, &event);
 }
 
+int loop_watch(struct loop *l, struct watch *w, int fd, void (*ready)(struct watch *, uint32_t),
+	       struct err *err)
+{
+	*w = (struct watch){.ready = ready, .fd = fd};
+	if (loop_add(l, w, EPOLLIN) != 0)
+		return err_set(err, EXIT_CODE_OS, "epoll_ctl: %s", strerror(errno));
+	return 0;
+}
+
 void loop_remove(struct loop *l, struct watch *w)
 {
 	w->ready = NULL;

@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -398,15 +397,6 @@ static int listen_to_all(struct worker *w, struct err *err)
 	return server_listen(w->server, doors, p->listener_count, err);
 }
 
-static int watch(struct worker *w, struct watch *watch, int fd, void (*ready)(struct watch *, uint32_t),
-		 struct err *err)
-{
-	*watch = (struct watch){.ready = ready, .fd = fd};
-	if (loop_add(&w->loop, watch, EPOLLIN) != 0)
-		return err_set(err, EXIT_CODE_OS, "epoll_ctl: %s", strerror(errno));
-	return 0;
-}
-
 static int open_worker(struct worker *w, struct err *err)
 {
 	struct loop_hooks hooks = {tick, after_events, w};
@@ -430,10 +420,10 @@ static int open_worker(struct worker *w, struct err *err)
 	open_api(w);
 	request_log_open(&w->request_log, w->config, w->process);
 	w->server = open_server(w);
-	if (watch(w, &w->signals, signal_fd, signals_ready, err) != 0 ||
-	    watch(w, &w->lifeline, w->process->lifeline_fd, lifeline_ready, err) != 0 ||
-	    watch(w, &w->results, executor_fd(w->executor), results_ready, err) != 0 ||
-	    watch(w, &w->bell, first_page_fd(w->first_page), bell_ready, err) != 0)
+	if (loop_watch(&w->loop, &w->signals, signal_fd, signals_ready, err) != 0 ||
+	    loop_watch(&w->loop, &w->lifeline, w->process->lifeline_fd, lifeline_ready, err) != 0 ||
+	    loop_watch(&w->loop, &w->results, executor_fd(w->executor), results_ready, err) != 0 ||
+	    loop_watch(&w->loop, &w->bell, first_page_fd(w->first_page), bell_ready, err) != 0)
 		return -1;
 	return listen_to_all(w, err);
 }
