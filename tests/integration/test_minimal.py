@@ -326,7 +326,7 @@ def test_slow_clients(todod):
 
 
 def test_a_store_that_is_away(todod, mongo):
-    daemon = todod(store=mongo.uri(new_database_name()), workers=1, cache="local", cache_fresh_s=1, store_timeout_ms=500)
+    daemon = todod(store=mongo.uri(new_database_name()), workers=1, cache="local", cache_fresh_s=1, store_timeout_ms=1000)
     todo = daemon.post("x")["id"]
     assert daemon.request("GET", "/todo").status == 200
     mongo.pause()
