@@ -511,13 +511,11 @@ def test_absurd_requests_never_reach_the_store_and_unknown_ids_never_touch_the_p
         reader.join()
     assert hits[HIT] >= 0.99 * sum(hits.values()) and sum(hits.values()) > 100, hits
     one.redis.reset_counts()
-    page = redis.page()
     with one.connect() as connection:
         for _ in range(100):
             assert connection.request("DELETE", f"/todo/{uuid.uuid4()}").status == 404
             assert connection.request("PUT", f"/todo/{uuid.uuid4()}/finish").status == 404
     assert one.redis.counts["invalidate"] == 0
-    assert redis.page() in (page, None)  # who begins to write shortens the page's life, and a slow machine sees it end
 
 
 # ---- what others do to our keys ------------------------------------------------------------------------

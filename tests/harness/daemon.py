@@ -170,7 +170,8 @@ class Todod:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.expects_deaths, self.traced, self.program = deaths, traced, program
-        options.setdefault("listen", "127.0.0.1:0")
+        if "listen" not in options:
+            options["listen"] = f"127.0.0.1:{free_port()}"
         options.setdefault("workers", 3)
         options.setdefault("store", f"sqlite:{self.directory}/todo.db")
         self.options = {key: value for key, value in options.items() if value is not None}
