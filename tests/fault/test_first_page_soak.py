@@ -47,7 +47,7 @@ class Chaos:
     # -- faults: each leaves everything whole --
 
     def kill_a_worker(self):
-        os.kill(self.random.choice(self.any().daemon.worker_pids()), signal.SIGKILL)
+        os.kill(self.random.choice(wait_until(self.any().daemon.worker_pids, "a worker")), signal.SIGKILL)
         self.sleep(0.05, 0.3)
 
     def kill_a_keeper(self):

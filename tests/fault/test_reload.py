@@ -569,7 +569,7 @@ def test_reloads_while_workers_are_killed(configured, counted):
     frame, choice, held = Frame(daemon), random.Random(20), 0
     with Readers(daemon, 8) as readers:
         for _ in range(20):
-            victim = choice.choice(daemon.worker_pids())
+            victim = choice.choice(wait_until(daemon.worker_pids, "a worker"))
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it may just have left
                 os.kill(victim, signal.SIGSTOP)  # what it holds when it dies
                 held += daemon.connections([victim])[victim]
