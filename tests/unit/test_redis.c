@@ -408,7 +408,7 @@ static void test_several_addresses(void **state)
 static void test_slow_address(void **state)
 {
 	(void)state;
-	enum { FILLERS = 4, CONNECT_MS = 4 * SHORT_MS };
+	enum { FILLERS = 4, CONNECT_MS = 20 * SHORT_MS };
 	struct fake f;
 	struct fixture_client c;
 	struct sockaddr_in address;
