@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.daemon import propagation, run_todod
+from harness.daemon import descriptors, propagation, run_todod
 from harness.sqlite import write_lock
-from harness.waiting import Stopwatch, wait_until
+from harness.waiting import SLOW, Stopwatch, wait_until
 from harness.wire import Closed, Connection, form, request_bytes
 
 LINE = re.compile(
@@ -221,7 +221,7 @@ def test_goaccess_reads_the_combined_form(todod, directory):
         assert found["general"]["total_requests"] == len(lines) and found["general"]["failed_requests"] == 0
         [index] = [row for row in found["requests"]["data"] if row["data"] == "/index"]
         assert index["hits"]["count"] == 2
-    assert index["maxts"] == max(round(float(line["seconds"]) * 1e6) for line in lines if "/index" in line["request"])
+    assert index["maxts"] == max(round(float(line["seconds"]) * 1e6) for line in lines if line["request"] == "GET /index HTTP/1.1")
 
 
 # ---- what becomes of the file ----------------------------------------------------------------------------
@@ -255,9 +255,9 @@ def test_rotation_under_load(todod, directory):
             log.rename(moved[-1])
             load.wait_answers(50)
             daemon.send(signal.SIGUSR1)
-            wait_until(log.exists, "a new file", 1)
-            wait_until(lambda: not _held(daemon, moved[-1]), "everybody writes to the new file", 1)
-            load.wait_answers(50)
+            wait_until(log.exists, "a new file", 5 * SLOW)
+            wait_until(lambda: not _held(daemon, moved[-1]), "everybody writes to the new file", 5 * SLOW)
+            load.wait_answers(100)  # one of each client may stand in the old file
     assert daemon.stop() == 0
     files = [targets(lines_of(path)) for path in [*moved, log]]
     assert all(len(lines) >= 50 for lines in files), [len(lines) for lines in files]
@@ -267,12 +267,8 @@ def test_rotation_under_load(todod, directory):
 
 
 def _held(daemon, path):
-    return [pid for pid in [daemon.master, *daemon.children()]
-            if any(os.path.samefile(f"/proc/{pid}/fd/{fd}", path) for fd in _descriptors_of(pid))]
-
-
-def _descriptors_of(pid):
-    return [fd for fd in os.listdir(f"/proc/{pid}/fd") if os.path.exists(f"/proc/{pid}/fd/{fd}")]
+    """By the names of links: one that is closed meanwhile is gone, and no error."""
+    return [pid for pid in [daemon.master, *daemon.children()] if str(path.resolve()) in descriptors(pid).values()]
 
 
 def test_a_file_that_cannot_be_opened_again_is_kept(todod, directory):
@@ -287,7 +283,7 @@ def test_a_file_that_cannot_be_opened_again_is_kept(todod, directory):
     wait_lines(moved, before + 1)
     log.rmdir()
     daemon.send(signal.SIGUSR1)
-    wait_until(log.exists, "a new file")
+    wait_until(lambda: log.exists() and not _held(daemon, moved), "a new file")
     daemon.request("GET", "/index")
     wait_lines(log, 1)
 
@@ -403,6 +399,7 @@ def test_slow_requests(todod, directory, with_access_log):
     with daemon.connect() as held, daemon.connect() as quick:
         with write_lock(directory / "todod0" / "todo.db"):
             held.send(request_bytes("POST", "/todo?secret", {"content": "secret"}, [("User-Agent", "secret")]))
+            assert quick.request("GET", "/index").status == 200  # by now it waits
             watch = Stopwatch()
             while watch.seconds < 0.25:
                 assert quick.request("GET", "/index").status == 200
@@ -423,6 +420,12 @@ def test_slow_requests(todod, directory, with_access_log):
 def test_many_slow_requests_are_counted(todod, directory):
     daemon = todod(workers=1, slow_ms=20, store_timeout_ms=200)
     before = len(daemon.lines("slow request"))
+
+    def told():
+        """(how many have a line of their own, how many more were counted): of two seconds, where they fall into two"""
+        lines = daemon.lines("slow request")[before:]
+        more = sum(int(match.group(1)) for line in lines if (match := re.search(r"slow requests: (\d+) more", line)))
+        return len([line for line in lines if SLOW_LINE.search(line)]), more
     with write_lock(directory / "todod0" / "todo.db"):
         connections = [daemon.connect() for _ in range(60)]
         for connection in connections:
@@ -430,9 +433,6 @@ def test_many_slow_requests_are_counted(todod, directory):
         for connection in connections:
             assert connection.read().status == 503
             connection.close()
-        wait_until(lambda: daemon.lines("slow requests: .* more within a second"), "the count", 3)
-    lines = daemon.lines("slow request")[before:]
-    more = sum(int(match.group(1)) for line in lines if (match := re.search(r"slow requests: (\d+) more", line)))
-    single = len([line for line in lines if SLOW_LINE.search(line)])
-    assert more + single >= 60 and single <= 30
-    assert any("store=late queued=- took=- batch=-" in line for line in lines)
+        wait_until(lambda: sum(told()) >= 60, lambda: f"the counts, not {told()}")
+    assert told()[0] <= 30
+    assert any("store=late queued=- took=- batch=-" in line for line in daemon.lines("slow request")[before:])
