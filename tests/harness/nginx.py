@@ -15,7 +15,7 @@ error_log {directory}/error.log crit;
 events {{ worker_connections 1024; }}
 http {{
     access_log off;
-    lingering_timeout 300ms;
+    lingering_timeout 2s;
     client_body_temp_path {directory}/temp;
     proxy_temp_path {directory}/temp;
     fastcgi_temp_path {directory}/temp;
