@@ -80,7 +80,12 @@ def descriptors(pid):
 
 
 def socket_inodes(pid):
-    return {match.group(1) for link in descriptors(pid).values() if (match := _SOCKET.fullmatch(link))}
+    """None of a process that has just gone."""
+    try:
+        links = descriptors(pid)
+    except OSError:
+        return set()
+    return {match.group(1) for link in links.values() if (match := _SOCKET.fullmatch(link))}
 
 
 def established_tcp():
