@@ -115,4 +115,6 @@ class Prometheus:
                           lambda: f"{expression}: {self.query(expression)}\n{self.log.read_text()[-2000:]}", timeout_s, 0.1)
 
     def target_errors(self):
-        return [target["lastError"] for target in self._get("/api/v1/targets")["activeTargets"] if target["lastError"]]
+        """None while there is no answer."""
+        data = self._get("/api/v1/targets")
+        return data and [target["lastError"] for target in data["activeTargets"] if target["lastError"]]

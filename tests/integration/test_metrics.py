@@ -88,7 +88,8 @@ def test_counts_are_exact_whoever_dies(todod):
         assert {route: got.sum("todod_http_request_duration_seconds_count", route=route) for route, _ in routes} == {
             route: sum(count for (other, _), count in routes.items() if other == route) for route, _ in routes}
     assert got.by("todod_process_restarts_total", "process", "reason") == {("worker", "crashed"): 2}
-    assert got.value("todod_process_forks_total", process="worker", result="ok") == 5
+    # The master counts a fork when it is itself back from it.
+    wait_until(lambda: scrape(daemon.admin).value("todod_process_forks_total", process="worker", result="ok") == 5, "five forks")
     creates = 2 * 12
     assert got.value("todod_store_operations_total", operation="insert", outcome="ok") == creates
     assert got.value("todod_store_operations_total", operation="delete", outcome="not_found") == creates
@@ -166,7 +167,7 @@ def test_counts_are_exact_whatever_follows(configured, directory):
 
 
 def test_a_draining_worker_still_counts(configured, directory):
-    daemon = configured(admin_listen="127.0.0.1:0", store_timeout_ms=10000)
+    daemon = configured(admin_listen="127.0.0.1:0", store_timeout_ms=25000)
     with daemon.connect() as busy:
         with write_lock(directory / "todo.db"):
             busy.send(request_bytes("POST", "/todo", **form(b"content=x")))
@@ -253,11 +254,11 @@ def test_prometheus_scrapes(daemon, directory):
     prometheus = Prometheus(directory, [daemon.admin])
     try:
         prometheus.wait_for("up", lambda found: found[0][1] == 1)
-        assert prometheus.query("sum(todod_http_requests_total)")[0][1] == expected
-        assert prometheus.query("todod_build_info")[0][0]["version"]
+        prometheus.wait_for("sum(todod_http_requests_total)", lambda found: found[0][1] == expected)
+        prometheus.wait_for("todod_build_info", lambda found: found[0][0]["version"])
         send_mixed(daemon, 1)
         prometheus.wait_for("sum(todod_http_requests_total)", lambda found: found[0][1] == expected + len(MIXED))
-        assert not prometheus.target_errors()
+        wait_until(lambda: prometheus.target_errors() == [], prometheus.target_errors)
     finally:
         prometheus.close()
 
@@ -405,10 +406,11 @@ def test_abandoned(todod):
 
 def test_writes_that_wait_too_long(todod):
     daemon = todod(admin_listen="127.0.0.1:0", workers=1, store_timeout_ms=200)
+    before = scrape(daemon.admin).value("todod_store_refused_total")  # until the store was there
     with write_lock(daemon.directory / "todo.db"):
         for _ in range(2):
             assert daemon.request("POST", "/todo", **form(b"content=x")).status == 503
-    assert scrape(daemon.admin).value("todod_store_refused_total") == 2
+    assert scrape(daemon.admin).value("todod_store_refused_total") == before + 2
 
 
 # ---- health in detail -----------------------------------------------------------------------------------
@@ -419,7 +421,7 @@ def ready(daemon):
 
 
 def test_health_in_detail(daemon):
-    response = ready(daemon)
+    response = wait_until(lambda: (got := ready(daemon)).json["workers_ready"] == 3 and got.json["keeper"] == "ok" and got, "all of them")
     assert response.status == 200
     answer = response.json
     assert {key: answer[key] for key in ("status", "store", "cache", "keeper", "workers_ready", "workers_wanted")} == {
@@ -448,16 +450,26 @@ def test_redis_comes_and_goes(todod, redis):
     def until(condition, what):
         return wait_until(lambda: condition(got := scrape(daemon.admin)) and got, what, 30)
     got = until(lambda m: m.value("todod_cache_state", state="ok") and m.value("todod_cache_vouched_for"), "Redis is there")
-    daemon.request("GET", "/todo")
+
+    def is_looked_up(m):
+        """The keeper asks the store instead where Redis has been late."""
+        if m.sum("todod_keeper_lookups_total") == 0:
+            daemon.post("x")
+            daemon.request("GET", "/todo")
+        return m.sum("todod_keeper_lookups_total") >= 1
+    until(is_looked_up, "a look at Redis")
     daemon.post("x")
-    daemon.request("GET", "/todo")
-    got = until(lambda m: m.value("todod_keeper_scripts_total", script="invalidate", result="ok") >= 1, "an invalidation")
-    assert got.value("todod_keeper_sessions_opened_total") == 1
-    assert got.sum("todod_keeper_lookups_total") >= 1
-    assert got.value("todod_keeper_scripts_total", script="open", result="ok") == 1
+
+    def is_told(m):
+        """Opened once, unless Redis has been late for 350 ms."""
+        return m.value("todod_keeper_scripts_total", script="invalidate", result="ok") >= 1 and m.value(
+            "todod_keeper_sessions_opened_total") == m.value("todod_keeper_sessions_lost_total") + 1
+    got = until(is_told, "an invalidation")
+    assert got.value("todod_keeper_scripts_total", script="open", result="ok") >= got.value("todod_keeper_sessions_opened_total")
     redis.kill9()
-    got = until(lambda m: m.value("todod_cache_state", state="away"), "Redis is away")
-    assert got.value("todod_keeper_sessions_lost_total") == 1 and not got.value("todod_cache_vouched_for")
+    # A keeper without CPU is away as well.
+    until(lambda m: m.value("todod_cache_state", state="away") and not m.value("todod_cache_vouched_for") and m.value(
+        "todod_keeper_sessions_lost_total") == m.value("todod_keeper_sessions_opened_total"), "Redis is away")
 
 
 def test_scrape_reads_itself(daemon):
