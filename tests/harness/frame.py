@@ -1,6 +1,6 @@
 """A daemon that has everything from its file, and what of it has to be as before after whatever happens to its processes."""
 from harness.daemon import descriptors, status_field
-from harness.waiting import SANITIZE
+from harness.waiting import SANITIZE, wait_until
 
 WORKERS = 3
 GROWTH_MAX_KIB = 65536 if SANITIZE else 2048
@@ -16,7 +16,7 @@ class Frame:
     """The master: its descriptors, its memory, its workers' number."""
 
     def __init__(self, daemon):
-        self.daemon, self.count = daemon, len(daemon.worker_pids())
+        self.daemon, self.count = daemon, len(daemon.wait_workers(WORKERS))
         self.descriptors = len(descriptors(daemon.master))
         self.rss = self._rss()
 
@@ -27,5 +27,5 @@ class Frame:
         daemon = self.daemon
         daemon.wait_settled(self.count)
         assert daemon.process.poll() is None
-        assert len(descriptors(daemon.master)) == self.descriptors, descriptors(daemon.master)
+        wait_until(lambda: len(descriptors(daemon.master)) == self.descriptors, lambda: f"{self.descriptors}: {descriptors(daemon.master)}")
         assert self._rss() < self.rss + GROWTH_MAX_KIB, f"{self.rss} KiB, then {self._rss()} KiB"
