@@ -38,7 +38,7 @@ def test_a_killed_worker_is_replaced(todod):
         watch = Stopwatch()
         os.kill(victim, signal.SIGKILL)
         now = wait_until(lambda: len(now := daemon.worker_pids()) == 3 and victim not in now and now, "a new worker")
-        assert watch.seconds < 1 * SLOW
+        assert watch.seconds < 3 * SLOW
         time.sleep(0.5)
         assert set(workers) - {victim} < set(now)
         assert not [pid for pid in daemon.children() if state_of(pid) == "Z"], "zombies"
@@ -75,7 +75,7 @@ def test_a_wedged_worker_is_replaced(todod):
             one = Stopwatch()
             assert connection.request("GET", "/index").status == 200
             longest = max(longest, one.seconds)
-    assert watch.seconds > 0.8
+    assert watch.seconds > 0.5  # its last sign of life may be older than the stop
     assert longest < 1
     assert set(workers) - {victim} < set(now)
     assert len(daemon.deaths) >= 1
@@ -103,7 +103,7 @@ def test_a_keeper_that_dies_or_hangs_is_replaced(todod, number):
     watch = Stopwatch()
     os.kill(keeper, number)
     daemon.wait_keeper(other_than=keeper)
-    assert watch.seconds < 2 * SLOW
+    assert watch.seconds < 4 * SLOW
     assert not is_alive(keeper)
     assert daemon.post("x") in daemon.request("GET", "/todo").data
     assert daemon.worker_pids() == workers
@@ -115,14 +115,14 @@ def test_a_keeper_that_dies_or_hangs_is_replaced(todod, number):
 def _kill_master(daemon):
     daemon.process.kill()
     daemon.wait_exit()
-    return wait_until_gone(daemon.master, 7 * SLOW)  # five seconds of draining, and the way out
+    return wait_until_gone(daemon.master, 7 + 3 * SLOW)  # a worker drains for five seconds, the keeper stays for six; and the way out
 
 
 @pytest.mark.parametrize("prefix", [[], ["env", "--block-signal=TERM,CHLD"]], ids=["", "signals blocked"])
 def test_no_worker_outlives_a_killed_master(todod, directory, prefix):
     database = directory / "todo.db"
-    daemon = todod(store=f"sqlite:{database}", prefix=prefix, listen=["127.0.0.1:0", f"unix:{directory}/socket"],
-                   store_timeout_ms=20000)
+    daemon = todod(store=f"sqlite:{database}", prefix=prefix, listen=[f"127.0.0.1:{free_port()}", f"unix:{directory}/socket"],
+                   store_timeout_ms=30000)
     idle, busy = daemon.connect(), daemon.connect()
     assert idle.request("GET", "/index").status == 200
     with write_lock(database):
@@ -158,7 +158,7 @@ def test_a_master_killed_at_any_moment_leaves_nobody(todod, directory):
 
 def test_term_answers_what_is_in_flight(todod, directory):
     database = directory / "todo.db"
-    daemon = todod(store=f"sqlite:{database}", listen=["127.0.0.1:0", f"unix:{directory}/socket"])
+    daemon = todod(store=f"sqlite:{database}", listen=[f"127.0.0.1:{free_port()}", f"unix:{directory}/socket"], store_timeout_ms=20000)
     address = daemon.address
     with Readers(daemon, 20) as readers:
         connection = daemon.connect()
@@ -173,6 +173,7 @@ def test_term_answers_what_is_in_flight(todod, directory):
         response = connection.read()
         assert response.status == 200 and response.closes
         connection.read_end()
+        connection.close()  # the worker waits two seconds for that
         assert daemon.wait_exit() == 0 and watch.seconds < 4 * SLOW
     assert not [text for text in readers.wrong if text.startswith("<")]
     assert not accepts(address)
@@ -199,7 +200,7 @@ def test_the_keeper_outlives_the_workers(todod, directory):
 
 def test_term_answers_the_backlog(todod):
     """Whoever connected before the signal is answered."""
-    daemon = todod(workers=1)
+    daemon = todod(workers=1, worker_timeout_s=60)
     worker = daemon.wait_workers(1)[0]
     os.kill(worker, signal.SIGSTOP)
     connections = [daemon.connect() for _ in range(50)]
@@ -224,33 +225,38 @@ def test_idle_connections_are_closed_by_a_stop(todod):
         assert daemon.wait_exit() == 0 and watch.seconds < 3 * SLOW
 
 
+def cut_short(daemon):
+    """Nobody has died but those whose store thread hangs: they take half a second to leave, and are killed after a whole one."""
+    return all("signal 9" in death for death in daemon.deaths)
+
+
 def test_a_drain_has_a_deadline(todod, directory):
     database = directory / "todo.db"
-    daemon = todod(store=f"sqlite:{database}", store_timeout_ms=30000, drain_timeout_s=1)
+    daemon = todod(store=f"sqlite:{database}", store_timeout_ms=30000, drain_timeout_s=1, deaths=True)
     with write_lock(database), daemon.connect() as connection:
         connection.send(POST)
         time.sleep(0.2)
         watch = Stopwatch()
         assert daemon.stop() == 0
-        assert 0.8 < watch.seconds < 1 + 2.5 * SLOW
-    assert daemon.lines(r"forced"), daemon.log
+        assert 0.8 < watch.seconds < 1 + 4 * SLOW
+    assert daemon.lines(r"forced") and cut_short(daemon), daemon.log
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 def test_int_and_quit_stop_at_once(todod, directory, number):
     database = directory / "todo.db"
-    daemon = todod(store=f"sqlite:{database}", store_timeout_ms=30000)
+    daemon = todod(store=f"sqlite:{database}", store_timeout_ms=30000, deaths=True)
     with write_lock(database), daemon.connect() as connection:
         connection.send(POST)
         time.sleep(0.2)
         watch = Stopwatch()
         assert daemon.stop(number) == 0
-        assert watch.seconds < 1.5 * SLOW
+        assert watch.seconds < 3 * SLOW and cut_short(daemon), daemon.log
 
 
 def test_int_cuts_a_drain_short(todod, directory):
     database = directory / "todo.db"
-    daemon = todod(store=f"sqlite:{database}", store_timeout_ms=30000)
+    daemon = todod(store=f"sqlite:{database}", store_timeout_ms=30000, deaths=True)
     with write_lock(database), daemon.connect() as connection:
         connection.send(POST)
         time.sleep(0.2)
@@ -258,12 +264,12 @@ def test_int_cuts_a_drain_short(todod, directory):
         time.sleep(0.3)
         assert daemon.process.poll() is None
         watch = Stopwatch()
-        assert daemon.stop(signal.SIGINT) == 0 and watch.seconds < 1.5 * SLOW
+        assert daemon.stop(signal.SIGINT) == 0 and watch.seconds < 3 * SLOW and cut_short(daemon), daemon.log
 
 
 def test_term_to_the_whole_group(todod, directory):
     database = directory / "todo.db"
-    daemon = todod(store=f"sqlite:{database}")
+    daemon = todod(store=f"sqlite:{database}", store_timeout_ms=20000)
     daemon.wait_workers(3)
     with daemon.connect() as connection:
         with write_lock(database):
@@ -338,11 +344,17 @@ def test_forks_that_fail_are_tried_again_slowly(todod, directory):
 
 
 def _name(pid):
-    return Path(f"/proc/{pid}/comm").read_text().strip()
+    """Empty when there is no such process."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def _parent(pid):
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    """None when there is no such process."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    return None
 
 
 def _limit_descriptors(pid, count):
@@ -461,10 +473,11 @@ def test_as_pid_1(todod):
     daemon.wait_store()
     master = next(pid for pid in processes_of_session(daemon.master) if _parent(pid) == daemon.master)
     time.sleep(1)
-    names = [_name(pid) for pid in processes_of_session(daemon.master)]
-    assert "sleep" not in names
-    zombies = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if state_of(pid) == "Z" and _parent(pid) == master]
-    assert not zombies
+    wait_until(lambda: "sleep" not in [_name(pid) for pid in processes_of_session(daemon.master)], "their end")
+
+    def zombies():
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if state_of(pid) == "Z" and _parent(pid) == master]
+    wait_until(lambda: not zombies(), lambda: f"zombies: {zombies()}")
     assert daemon.request("GET", "/index").status == 200 and not daemon.deaths
     os.kill(master, signal.SIGTERM)
     assert daemon.wait_exit() == 0
@@ -487,7 +500,8 @@ def test_one_worker(todod):
 
 def test_descriptors_and_signals(todod, store):
     daemon = todod(store=store, listen="127.0.0.1:0", control="off")
-    workers = daemon.wait_workers(3)
+    workers, count_ready = daemon.wait_workers(3), daemon.watch_ready()
+    wait_until(lambda: count_ready() == 3, "all of them ready")  # one that boots has all signals blocked
     for _ in range(20):
         daemon.post("x")
     wait_until(lambda: sum(daemon.connections().values()) == 0, "no client connection")
@@ -526,18 +540,33 @@ def test_inherited_descriptors_reach_no_worker(directory, todod):
         assert not [link for link in descriptors(worker).values() if link.endswith("/leak")]
 
 
-def test_connections_spread_over_the_workers(todod):
-    daemon = todod(workers=5)
-    daemon.wait_workers(5)
+def until_even(shares_of, daemon):
+    """Whoever has no CPU in that moment cannot accept: on a busy machine one of ten tries has to do."""
+    tries = []
+    while not tries or not (12 <= tries[-1][0] and tries[-1][-1] <= 28):
+        assert len(tries) < 10, tries
+        tries.append(shares_of(daemon))
+    return tries
+
+
+def shares_one_by_one(daemon):
+    """How many of 100 connections each worker gets."""
     wait_until(lambda: sum(daemon.connections().values()) == 0, "no connections")
     connections = []
     for _ in range(100):
         connections.append(daemon.connect())
         assert connections[-1].request("GET", "/index").status == 200
     shares = sorted(daemon.connections().values())
-    assert sum(shares) == 100 and 12 <= shares[0] and shares[-1] <= 28, shares
+    assert sum(shares) == 100, shares
     for connection in connections:
         connection.close()
+    return shares
+
+
+def test_connections_spread_over_the_workers(todod):
+    daemon = todod(workers=5)
+    daemon.wait_workers(5)
+    until_even(shares_one_by_one, daemon)
 
 
 def burst_shares(daemon):
@@ -552,14 +581,9 @@ def burst_shares(daemon):
 
 
 def test_a_burst_of_connections_spreads_over_the_workers(todod, counted):
-    """Whoever has no CPU in that moment cannot accept: on a busy machine one of ten bursts has to do."""
     daemon = todod(workers=5)
     daemon.wait_workers(5)
-    bursts = []
-    while not bursts or not (12 <= bursts[-1][0] and bursts[-1][-1] <= 28):
-        assert len(bursts) < 10, bursts
-        bursts.append(burst_shares(daemon))
-    counted(f"connections per worker: {bursts}")
+    counted(f"connections per worker: {until_even(burst_shares, daemon)}")
 
 
 def policies(daemon):
@@ -568,11 +592,12 @@ def policies(daemon):
 
 
 def test_a_busy_worker_preempts_nobody(todod):
-    daemon = todod(workers=2)
+    daemon = todod(workers=2, log_level="debug")
     daemon.wait_workers(2)
     assert policies(daemon) == {os.SCHED_OTHER}
     with Wrk(f"{daemon.url}/index", 3, connections=64):
-        wait_until(lambda: os.SCHED_BATCH in policies(daemon), "tried")
+        # On a busy machine it is so for a tenth of a second, now and then.
+        wait_until(lambda: os.SCHED_BATCH in policies(daemon) or daemon.lines("scheduled as SCHED_BATCH"), "tried")
     wait_until(lambda: policies(daemon) == {os.SCHED_OTHER}, "as it was, once it has nothing to do")
 
 
@@ -657,7 +682,7 @@ def test_a_bad_file_is_78_with_file_and_line(directory, text, line, says):
     for arguments in (["-t", "-c", path], ["-c", path]):
         watch = Stopwatch()
         done = run_todod(directory, *arguments)
-        assert done.returncode == 78 and watch.seconds < 1 * SLOW
+        assert done.returncode == 78 and watch.seconds < 5 * SLOW
         assert f"{path}:{line}" in done.stderr and re.search(says, done.stderr), done.stderr
     assert os.listdir(directory) == ["todod.conf"]
 
