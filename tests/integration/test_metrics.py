@@ -329,7 +329,8 @@ def test_bytes_and_connections(daemon):
         assert got.value("todod_connections_accepted_total") - before.value("todod_connections_accepted_total") == 2
         assert got.value("todod_connections_closed_total") == before.value("todod_connections_closed_total")
         assert got.value("todod_http_received_bytes_total") - before.value("todod_http_received_bytes_total") == 2 * len(sent)
-        assert got.value("todod_http_sent_bytes_total") > before.value("todod_http_sent_bytes_total")
+        wait_until(lambda: scrape(daemon.admin).value("todod_http_sent_bytes_total") > before.value("todod_http_sent_bytes_total"),
+                   "counted when the call that sends is over")
         wait_until(lambda: scrape(daemon.admin).value("todod_connections") == 2, "told with the next tick")
     assert quiet(daemon).value("todod_connections_closed_total") == got.value("todod_connections_closed_total") + 2
 
