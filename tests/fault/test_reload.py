@@ -421,6 +421,7 @@ def test_limits_are_kept_over_a_reload(configured, directory):
     daemon = configured(**limits)
     with contextlib.ExitStack() as stack:
         kept = [stack.enter_context(daemon.connect()) for _ in range(6)]
+        wait_until(lambda: sum(daemon.connections().values()) == 6, "all accepted")
         while kept[0].request("GET", "/index").status == 200:
             pass
         with daemon.connect() as one_more:
