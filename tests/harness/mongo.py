@@ -7,7 +7,7 @@ import time
 import pymongo
 import pymongo.errors
 
-from harness.daemon import ROOT, free_port, is_alive
+from harness.daemon import ROOT, free_port, is_alive, state_of
 from harness.waiting import wait_until
 
 ELECTION_TIMEOUT_MS = 2000
@@ -62,7 +62,9 @@ class Mongod:
         self.start(wait=False)
 
     def pause(self):
+        """It stands still when this returns."""
         self.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: state_of(self.process.pid) == "T", "mongod stands still")
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
@@ -145,11 +147,12 @@ class ReplicaSet:
                           timeout_s=60, poll_s=0.02)
 
     def step_down(self):
-        """The primary resigns; returns it. It stays away from the office for five seconds."""
+        """The primary resigns; returns it. It stays away from the office for 15 s: longer than a secondary on a slow disk may need
+        to catch up, without which it does not resign."""
         primary = self.wait_primary()
         with primary.client() as client:
             try:
-                client.admin.command("replSetStepDown", 5, secondaryCatchUpPeriodSecs=2)
+                client.admin.command("replSetStepDown", 15, secondaryCatchUpPeriodSecs=10)
             except pymongo.errors.AutoReconnect:
                 pass
         return primary
