@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 
-from harness.daemon import free_port, is_alive
+from harness.daemon import free_port, is_alive, state_of
 from harness.waiting import wait_until
 
 PAGE_HEAD = "TD2 "
@@ -153,7 +153,9 @@ class Redis:
         self.process.wait()
 
     def pause(self):
+        """It stands still when this returns."""
         self.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: state_of(self.process.pid) == "T", "Redis stands still", poll_s=0.001)
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
