@@ -15,7 +15,7 @@ def cache_state(daemon):
     return response.json["cache"] if response.status == 200 else None
 
 
-def wait_cache(daemon, state, timeout_s=8 * SLOW):
+def wait_cache(daemon, state, timeout_s=15 * SLOW):
     wait_until(lambda: cache_state(daemon) == state,
                lambda: f"a cache that is {state}, not {cache_state(daemon)}:\n{daemon.log[-3000:]}", timeout_s)
 
@@ -31,6 +31,7 @@ class Machine:
     def wait_ready(self):
         """Until it asks Redis for pages."""
         self.daemon.wait_ready()
+        self.daemon.wait_store()
         wait_cache(self.daemon, "ok")
         wait_until(lambda: (self.get(), self.redis.counts["acquire"])[1], "Redis is asked", 10 * SLOW)
 
