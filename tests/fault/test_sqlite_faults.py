@@ -62,7 +62,7 @@ def test_only_the_master_killed_loses_nothing(todod, directory, counted):
         time.sleep(1)
         daemon.process.kill()
         daemon.wait_exit()
-        assert not wait_until_gone(daemon.master, 7 * SLOW), "workers outlive their master"
+        assert not wait_until_gone(daemon.master, 12 * SLOW), "workers outlive their master"
         daemon.start().wait_store()
         time.sleep(0.5)
     counted(judge(load, daemon.walk()))
@@ -71,17 +71,19 @@ def test_only_the_master_killed_loses_nothing(todod, directory, counted):
 def test_what_an_orphan_has_written_is_shown_by_the_next(todod, directory):
     """It answers who was connected when its master was killed, and the next daemon has a page in memory that it knows nothing of."""
     database, distrusts = f"sqlite:{directory}/todo.db", "the last todod here did not come to its end"
+    write = request_bytes("POST", "/todo", {"content": "second"})
     killed = todod(store=database, deaths=True)
     killed.post("first")
     with killed.connect() as connection:
         connection.request("GET", "/index")
+        connection.send(write[:20])  # who is idle is closed after a second, which a start on a slow disk outlasts
         killed.process.kill()
         killed.process.wait()
         following = todod(store=database)
         assert following.lines(distrusts)
         for _ in range(3):
             assert [todo["content"] for todo in following.request("GET", "/todo").data] == ["first"]
-        assert connection.request("POST", "/todo", {"content": "second"}).status == 200
+        assert connection.send(write[20:]).read().status == 200
         assert [todo["content"] for todo in following.request("GET", "/todo").data] == ["second", "first"]
     assert not killed.lines(distrusts)
     assert following.stop() == 0
@@ -131,9 +133,9 @@ def test_a_foreign_writer_means_503_for_writes_and_nothing_for_reads(todod, dire
             while watch.seconds < 1.5:
                 reading = Stopwatch()
                 assert daemon.request("GET", "/todo").data == [todo]
-                assert reading.seconds < 0.5 * SLOW
+                assert reading.seconds < 1 * SLOW
                 time.sleep(0.05)
-            assert connection.read().status == 503 and watch.seconds < 2 + 0.5 * SLOW
+            assert connection.read().status == 503 and watch.seconds < 2 + 2 * SLOW
         foreign.execute("ROLLBACK")
     wait_until(lambda: daemon.request("POST", "/todo", {"content": "after"}).status == 200, "posts are taken again", 5)
     assert [found["content"] for found in daemon.walk()] == ["after", "before"]
@@ -145,7 +147,7 @@ def test_a_write_that_never_got_the_lock_is_503(todod, directory):
     with write_lock(database):
         watch = Stopwatch()
         assert daemon.request("POST", "/todo", {"content": "refused"}).status == 503
-        assert 0.9 < watch.seconds < 1 + 0.5 * SLOW
+        assert 0.9 < watch.seconds < 1 + 2 * SLOW
         assert daemon.request("GET", "/todo").data == []
     assert daemon.post("after")
     assert [found["content"] for found in daemon.walk()] == ["after"]
@@ -179,7 +181,7 @@ def test_a_full_queue_is_503_at_once(todod, directory, counted):
 
 
 def test_health_under_load(todod, directory, counted):
-    daemon = todod(store=f"sqlite:{directory}/todo.db")
+    daemon = todod(store=f"sqlite:{directory}/todo.db", store_timeout_ms=10000)  # on a slow disk writers wait long for each other
     workers = daemon.wait_workers(3)
     with HealthProbe(daemon.address) as probe, Load(daemon.address, 50) as load:
         time.sleep(SOAK_SECONDS / 3)
