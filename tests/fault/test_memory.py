@@ -107,7 +107,7 @@ if not SANITIZE:  # valgrind cannot run a program with sanitizers in it, and the
         options = {}
         if kind == "mongodb":
             options["store"] = request.getfixturevalue("mongo").uri(new_database_name())
-        daemon = todod(workers=1, worker_timeout_s=60, store_timeout_ms=30000, wait=False, **options, prefix=[
+        daemon = todod(workers=1, worker_timeout_s=60, store_timeout_ms=30000, wait=False, deaths=True, **options, prefix=[
             "valgrind", "--quiet", "--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite",
             "--child-silent-after-fork=no", f"--log-file={directory}/valgrind.%p"])
         daemon.wait_ready(120)
@@ -116,6 +116,8 @@ if not SANITIZE:  # valgrind cannot run a program with sanitizers in it, and the
         for _ in range(20):
             daemon.connect().close()
         assert daemon.stop(timeout_s=120) == 0
+        # A keeper has 750 ms between two beats, and a second to leave: few where valgrind has to wait for a core.
+        assert all(re.search(r"keeper \d+ died, killed", line) for line in daemon.deaths), daemon.deaths
         reports = {path.name: path.read_text() for path in directory.glob("valgrind.*")}
         assert len(reports) >= 4, "master, set-up child, keeper and worker report"
         found = [text for text in reports.values() if re.search(r"definitely lost|Invalid (read|write)|uninitialised", text)]
