@@ -101,7 +101,7 @@ def warm(todod):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ten_thousand(warm, counted, kind):
-    daemon = warm(kind)
+    daemon = warm(kind, header_timeout_s=60, write_timeout_s=60)  # the first of them stay until the last has come
 
     def attack():
         attack = Attack(daemon.address, kind, CLIENTS, ATTACKER)
@@ -150,10 +150,11 @@ def test_the_kernel_keeps_little_for_who_does_not_read(warm):
             sockets = subprocess.run(["ss", "-tinH", "sport", "=", f":{daemon.address[1]}"], capture_output=True, text=True, check=True).stdout
             return max((int(found) for found in re.findall(r"notsent:(\d+)", sockets)), default=0)
         most = []
+        wait_until(lambda: (most.append(unsent()), most[-1] > 16 << 10)[1], lambda: f"answers that nobody reads: {most}")
         for _ in range(20):
             most.append(unsent())
             time.sleep(0.01)
-        assert 16 << 10 < max(most) < 160 << 10, most
+        assert max(most) < 160 << 10, most
 
 
 def test_a_flood_from_a_hundred_thousand_addresses(warm, counted):
