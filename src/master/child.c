@@ -199,6 +199,7 @@ void child_adopt(struct master *m, struct child *c, pid_t pid, int slot, int ind
 {
 	if (slot >= 0 && slot < SCOREBOARD_SLOTS) {
 		fill_process(m, c, slot, index);
+		scoreboard_beat(c->process.slot); /* a program that is slow to start has seen nobody */
 	} else {
 		c->process = (struct process){
 		    .index = (unsigned)index,
@@ -350,11 +351,12 @@ void children_reap(struct master *m)
 static void watch_beat(struct child *c, int64_t slept_ms)
 {
 	uint32_t timeout_ms = c->kind->beat_timeout_ms;
-	/* Who slept itself (SIGSTOP, suspend, a stolen CPU) cannot judge others: they get another
-	 * round. */
-	bool was_late = slept_ms > timeout_ms / 2;
-	if (c->slot < 0 || timeout_ms == 0 || c->killed_as_stuck || was_late ||
-	    scoreboard_beat_age_ms(c->process.slot) <= timeout_ms)
+	if (c->slot < 0 || timeout_ms == 0 || c->killed_as_stuck)
+		return;
+	/* Who slept itself (SIGSTOP, suspend, a stolen CPU) cannot judge others: their time begins anew. */
+	if (slept_ms > timeout_ms / 2)
+		scoreboard_beat(c->process.slot);
+	if (scoreboard_beat_age_ms(c->process.slot) <= timeout_ms)
 		return;
 	c->killed_as_stuck = true;
 	(void)kill(c->pid, SIGKILL);

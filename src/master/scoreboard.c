@@ -43,7 +43,7 @@ uint64_t scoreboard_layout(void)
 void scoreboard_reset(struct process_slot *slot, enum process_role role)
 {
 	struct metrics_gauges *gauges = &slot->metrics.gauges;
-	atomic_store(&slot->beat_ns, (uint64_t)clock_monotonic_ns());
+	scoreboard_beat(slot);
 	atomic_store(&slot->state, PROCESS_BOOTING);
 	atomic_store(&slot->forced, 0);
 	atomic_store(&slot->connections, 0);
@@ -60,6 +60,11 @@ void scoreboard_clear(struct process_slot *slot)
 {
 	atomic_store(&slot->state, PROCESS_NONE);
 	atomic_store(&slot->connections, 0);
+}
+
+void scoreboard_beat(struct process_slot *slot)
+{
+	atomic_store(&slot->beat_ns, (uint64_t)clock_monotonic_ns());
 }
 
 int64_t scoreboard_beat_age_ms(const struct process_slot *slot)

@@ -40,6 +40,9 @@ void scoreboard_reset(struct process_slot *slot, enum process_role role);
 /* Its process has ended. */
 void scoreboard_clear(struct process_slot *slot);
 
+/* As if its process had just beaten: nobody could look at it meanwhile. */
+void scoreboard_beat(struct process_slot *slot);
+
 /* Milliseconds since the slot's last beat; a beat in the future counts as none ago. */
 int64_t scoreboard_beat_age_ms(const struct process_slot *slot);
 

@@ -423,6 +423,7 @@ def test_the_keeper_outlives_no_set_up(configured, directory):
 def test_limits_are_kept_over_a_reload(configured, directory):
     limits = {"rate_limit": 1, "rate_burst": 4, "max_connections_per_address": 6}
     daemon, ask, watch = configured(header_timeout_s=60, **limits), request_bytes("GET", "/index"), Stopwatch()
+    wait_until(lambda: sum(daemon.connections().values()) == 0, "no connections")
     with contextlib.ExitStack() as stack:
         kept = [stack.enter_context(daemon.connect()) for _ in range(6)]
         wait_until(lambda: sum(daemon.connections().values()) == 6, "all accepted")

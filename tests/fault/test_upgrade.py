@@ -275,6 +275,19 @@ def test_a_program_that_hangs_is_not_waited_for(configured, program):
     daemon.change(signal.SIGUSR2)
 
 
+def test_who_could_not_be_watched_meanwhile_is_not_killed(configured, program):
+    """A program that is slow to start has seen nobody for longer than worker_timeout_s."""
+    daemon = configured(program=program.path, worker_timeout_s=2)
+    program(TAMPERING.format("import time; is_asked or time.sleep(3)"))
+    worker = daemon.wait_workers(WORKERS)[0]
+    daemon.send(signal.SIGUSR2)
+    wait_until(lambda: daemon.lines("upgrade: to "), lambda: daemon.log)
+    os.kill(worker, signal.SIGSTOP)
+    wait_until(lambda: daemon.lines("generation 2 boots"), lambda: daemon.log)
+    os.kill(worker, signal.SIGCONT)
+    wait_until(lambda: daemon.changes("upgrade", "serves"), lambda: daemon.log)
+
+
 def test_a_program_that_finds_its_configuration_wrong_adopts_and_waits(configured, program, directory, counted):
     """Too late to go back: the old workers serve on, and the next reload may be better."""
     daemon = configured(program=program.path, deaths=True)
